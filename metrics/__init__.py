@@ -1,0 +1,1 @@
+"""Every score: numbers in, numbers out. Imports numpy and scipy only."""

@@ -1,0 +1,1 @@
+"""Synthetic people and the training of dense anatomical keypoints."""
