@@ -182,7 +182,7 @@ def _bend_fisheye(ideal: FloatArray, d: FloatArray) -> FloatArray:
     r = np.linalg.norm(ideal, axis=-1, keepdims=True)
     with np.errstate(invalid="ignore"):
         scale = np.where(r > 1e-12, _angle(np.arctan(r), d) / r, 1.0)
-    return cast(FloatArray, ideal * scale)
+    return ideal * scale
 
 
 def _unbend_fisheye(bent: FloatArray, d: FloatArray) -> FloatArray:

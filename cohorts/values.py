@@ -66,7 +66,7 @@ class FrozenDict(dict[str, str]):
     def _refuse(self, *_: object, **__: object) -> NoReturn:
         raise TypeError("this mapping is part of an immutable noun; build a new noun instead")
 
-    __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]
+    __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = _refuse
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (dict(self),)
@@ -75,7 +75,7 @@ class FrozenDict(dict[str, str]):
 class ByValue:
     """Mixin for frozen dataclasses that hold arrays: equal when every field is (NaN equals NaN)."""
 
-    __hash__ = None  # arrays can't be hashed
+    __hash__ = None  # type: ignore[assignment]  # arrays can't be hashed
 
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
