@@ -113,8 +113,8 @@ def unknown_name(kind: str, name: str, choices: Iterable[str]) -> CapbenchError:
     """The error for a name that is not among ``choices``: says the nearest, and lists them all."""
     choices = sorted(choices)
     near = did_you_mean(name, choices)
-    fix = f"did you mean {near!r}? " if near else ""
-    listed = ", ".join(choices[:40]) + (", …" if len(choices) > 40 else "")
+    listed = ", ".join(choices[:40]) + (f" and {len(choices) - 40} more" if len(choices) > 40 else "")
     return CapbenchError(
-        f"Expected the name of a {kind}, got {name!r}.", fix=f"{fix}Known: {listed or 'none'}."
+        f"Expected the name of a {kind}, got {name!r}." + (f" Did you mean {near!r}?" if near else ""),
+        fix=f"one of {listed}." if listed else None,
     )

@@ -63,11 +63,12 @@ def read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:
     path = regular_file(path, limit)
     try:
         with path.open("rb") as file:
-            data = file.read(limit + 1)
+            size = min(os.fstat(file.fileno()).st_size, limit)
+            data = file.read(size + 1)  # not limit + 1: reading allocates what it asks for
     except OSError as error:
         raise CapbenchError(f"Can't be read: {error.strerror}.", file=path) from None
-    if len(data) > limit:  # it grew, or lied about its size
-        raise RefusedError(f"Expected at most {limit // MB} MB, got more.", file=path)
+    if len(data) > size:  # it grew, or lied about its size
+        raise RefusedError(f"Expected {size} bytes, got more: it grows while being read.", file=path)
     return data
 
 
@@ -85,6 +86,17 @@ def read_text(path: str | os.PathLike[str], limit: int = TEXT_LIMIT) -> str:
 def read_lines(path: str | os.PathLike[str], limit: int = TEXT_LIMIT) -> list[str]:
     """The lines of a text file without their ends (``\\n``, ``\\r\\n`` or ``\\r``)."""
     return read_text(path, limit).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+@contextmanager
+def about(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Errors raised inside that name no file yet are about ``path``."""
+    try:
+        yield
+    except CapbenchError as error:
+        if error.file is None:
+            error.file = os.fspath(path)
+        raise
 
 
 def parse_number(text: str) -> float:
@@ -265,8 +277,12 @@ def load_xml(path: str | os.PathLike[str], limit: int = XML_LIMIT) -> Element:
 # --- npz ----------------------------------------------------------------------------------------
 
 
-def load_npz(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
-    """All arrays of an .npz of numbers and text; pickled objects and zip bombs are refused."""
+def load_npz(path: str | os.PathLike[str], objects: list[str] | None = None) -> dict[str, NDArray[Any]]:
+    """All arrays of an .npz of numbers and text; zip bombs are refused.
+
+    So are pickled objects, unless ``objects`` is given: it then takes the names of such arrays, which
+    are left unread.
+    """
     path = regular_file(path, NPZ_LIMIT)
     arrays: dict[str, NDArray[Any]] = {}
     try:
@@ -285,7 +301,17 @@ def load_npz(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
                 if name in arrays:
                     raise CapbenchError(f"Expected each array once, got {name!r} twice.", file=path)
                 with archive.open(entry) as stream:
-                    arrays[name] = _read_npy(stream, entry.file_size, path, name)
+                    array = _read_npy(stream, entry.file_size, path, name)
+                if array is not None:
+                    arrays[name] = array
+                elif objects is not None:
+                    objects.append(name)
+                else:
+                    raise CapbenchError(
+                        "Expected plain numbers or text, not objects or structures.",
+                        file=path,
+                        place=f"array {name}",
+                    )
     except CapbenchError:
         raise
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError) as error:
@@ -300,8 +326,8 @@ def load_npz(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def _read_npy(stream: IO[bytes], size: int, file: Path, name: str) -> NDArray[Any]:
-    """One array of numbers or text. The header is checked against the stored size before reading."""
+def _read_npy(stream: IO[bytes], size: int, file: Path, name: str) -> NDArray[Any] | None:
+    """One array of numbers or text, None for one of objects. Its header is checked against its size first."""
 
     def bad(what: str) -> CapbenchError:
         return CapbenchError(f"Expected {what}.", file=file, place=f"array {name}")
@@ -319,13 +345,15 @@ def _read_npy(stream: IO[bytes], size: int, file: Path, name: str) -> NDArray[An
         count = int(np.prod([int(s) for s in shape], dtype=object))
     except (SyntaxError, ValueError, TypeError, KeyError, RecursionError, MemoryError):
         raise bad("a numpy array header") from None
-    if dtype is None or dtype.kind not in "biufU" or dtype.itemsize == 0:
-        raise bad("plain numbers or text, not objects or structures")
+    if dtype is None or dtype.kind not in "biufSU" or dtype.itemsize == 0:
+        return None
     if any(s < 0 for s in shape) or len(shape) > 8 or count * dtype.itemsize > size:
         raise bad(f"{size} bytes to hold shape {shape} of {dtype}")
     data = stream.read(count * dtype.itemsize)
     if len(data) != count * dtype.itemsize:
         raise bad(f"{count} values, got fewer: the file is cut short")
+    if dtype.kind == "U" and data and (np.frombuffer(data, dtype.str[0] + "u4") > 0x10FFFF).any():
+        raise bad("text, got numbers that are no characters")
     return np.frombuffer(data, dtype).reshape(shape, order="F" if order else "C")
 
 

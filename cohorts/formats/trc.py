@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from cohorts.errors import CapbenchError
-from cohorts.formats.bounded import one_line, parse_number, read_lines, shorten, write_text
+from cohorts.formats.bounded import about, one_line, parse_number, read_lines, shorten, write_text
+from cohorts.formats.text_rows import parse_rows
 from cohorts.recording import Markers
 from cohorts.values import FloatArray
 
@@ -30,13 +31,16 @@ def read(path: Path, *, notes: list[str] | None = None, units: str | None = None
     declared = header.get("NumMarkers")
     if declared is not None and declared != str(len(names)):
         notes.append(f"the header says {declared} markers, the name line has {len(names)}")
-    time, numbers = _rows(lines, first_row, len(names), path)
-    xyz = numbers.reshape(len(time), len(names), 3) * scale
+    width = 2 + 3 * len(names)
+    what = f"numbers (frame, time and x y z of {len(names)} markers)"
+    table = parse_rows(lines, first_row, width, path, what=what, required=2)
+    time, xyz = table[:, 1], table[:, 2:].reshape(-1, len(names), 3) * scale
     xyz = _without_missing(xyz, names, notes)
     if units is None:
         _check_span(xyz, header["Units"], path)
     _note_counts(header, len(time), time, path, notes)
-    return Markers(time, names, xyz)
+    with about(path):
+        return Markers(time, names, xyz)
 
 
 def _header(lines: list[str], path: Path) -> dict[str, str]:
@@ -81,47 +85,6 @@ def _names(lines: list[str], path: Path) -> tuple[tuple[str, ...], int]:
         )
     has_axes = len(lines) > 4 and lines[4].strip().upper().startswith("X")
     return names, 5 if has_axes else 4
-
-
-def _rows(lines: list[str], first: int, markers: int, path: Path) -> tuple[FloatArray, FloatArray]:
-    width = 2 + 3 * markers
-    rows: list[FloatArray] = []
-    for number, line in enumerate(lines[first:], start=first + 1):
-        if not line.strip():
-            continue
-        rows.append(_row(line, width, path, number))
-    table = np.array(rows).reshape(-1, width)
-    return table[:, 1], table[:, 2:]
-
-
-def _row(line: str, width: int, path: Path, number: int) -> FloatArray:
-    cells = line.split("\t") if "\t" in line else line.split()
-    while len(cells) > width and not cells[-1].strip():
-        cells.pop()
-    cells += [""] * (width - len(cells) if "\t" in line and len(cells) >= 2 else 0)
-    if len(cells) != width:
-        raise CapbenchError(
-            f"Expected {width} numbers (frame, time and x y z of {(width - 2) // 3} markers), "
-            f"got {len(cells)}.",
-            file=path,
-            line=number,
-        )
-    row = np.empty(width)
-    for i, cell in enumerate(cells):
-        try:
-            row[i] = parse_number(cell)
-        except ValueError:
-            if i == 0:
-                row[i] = np.nan  # the frame number is not used
-                continue
-            if cell.strip() or i == 1:
-                raise CapbenchError(
-                    f"Expected a number, got {cell.strip()!r}.", file=path, line=number
-                ) from None
-            row[i] = np.nan
-    if np.isinf(row).any():
-        raise CapbenchError("Expected finite numbers, got infinity.", file=path, line=number)
-    return row
 
 
 def _without_missing(xyz: FloatArray, names: tuple[str, ...], notes: list[str]) -> FloatArray:
@@ -171,7 +134,7 @@ def _note_counts(header: dict[str, str], frames: int, time: FloatArray, path: Pa
 
 
 def write(path: Path, value: Markers, *, overwrite: bool = False, units: str = "m") -> None:
-    """Write markers to a .trc file in metres (or "mm"), missing points empty, digits exact."""
+    """Write markers to a .trc file in metres (or "mm"), missing points as NaN, digits exact."""
     scale = 1 / _scale(units, path)
     names = [one_line(name, file=path) for name in value.names]
     rate = f"{value.rate:.6g}" if len(value) > 1 else "100"
@@ -186,6 +149,6 @@ def write(path: Path, value: Markers, *, overwrite: bool = False, units: str = "
     ]
     numbers, times = value.xyz.reshape(count, -1) * scale, value.time.tolist()
     for i, row in enumerate(numbers.tolist()):
-        cells = ["" if v != v else repr(v) for v in row]
+        cells = ["NaN" if v != v else repr(v) for v in row]  # OpenSim miscounts empty cells at line ends
         lines.append(f"{i + 1}\t{times[i]!r}\t" + "\t".join(cells))
     write_text(path, "\n".join(lines) + "\n", overwrite=overwrite)

@@ -1,0 +1,192 @@
+"""Everything that has a name a user may ask for: the one place ``list``, ``describe`` and completion look.
+
+A kind of thing joins by one entry in ``REGISTRIES``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from cohorts.errors import CapbenchError, did_you_mean
+
+if TYPE_CHECKING:
+    from cohorts.formats import Format
+    from cohorts.skeleton import Skeleton
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Registry:
+    """One kind of named things.
+
+    Attributes
+    ----------
+    what : the plural, as ``list`` takes it
+    one : the singular
+    names : every name, in the order of listing
+    row : name -> what ``list`` shows of it; the first key is "name"
+    details : name -> what ``describe`` says of it
+    """
+
+    what: str
+    one: str
+    names: Callable[[], tuple[str, ...]]
+    row: Callable[[str], Row]
+    details: Callable[[str], Row]
+
+
+def _skeleton_names() -> tuple[str, ...]:
+    from cohorts.skeleton import skeleton_names
+
+    return skeleton_names()
+
+
+def _skeleton_row(name: str) -> Row:
+    from cohorts.skeleton import skeleton
+
+    found = skeleton(name)
+    return {
+        "name": name,
+        "points": len(found),
+        "sigmas": "yes" if found.sigmas else "",
+        "what": found.title,
+    }
+
+
+def _skeleton_details(name: str) -> Row:
+    from cohorts.skeleton import skeleton
+
+    return skeleton_details(skeleton(name))
+
+
+def skeleton_details(found: Skeleton) -> Row:
+    """A skeleton as ``describe --json`` prints it."""
+    from cohorts.skeleton import describe
+
+    other_names: dict[str, list[str]] = {point: [] for point in found.points}
+    for alias, point in found.aliases.items():
+        other_names[point].append(alias)
+    sigmas = found.sigmas or (None,) * len(found)
+    points = [
+        {
+            "name": point,
+            "side": side,
+            "sigma": sigma,
+            "landmark": landmark,
+            "is": describe(landmark),
+            "aliases": other_names[point],
+        }
+        for point, side, sigma, landmark in zip(
+            found.points, found.sides, sigmas, found.landmarks, strict=True
+        )
+    ]
+    return {
+        "name": found.name,
+        "title": found.title,
+        "source": found.source,
+        "sigmas_source": found.sigmas_source,
+        "points": points,
+        "flip_pairs": found.flip_pairs,
+        "limbs": found.limbs,
+    }
+
+
+def _format_names() -> tuple[str, ...]:
+    from cohorts.formats import FORMATS
+
+    return tuple(FORMATS)
+
+
+def _format_row(name: str) -> Row:
+    from cohorts.formats import find_format
+
+    found = find_format(name)
+    return {
+        "name": name,
+        "endings": " ".join("folder" if s == "/" else s for s in found.suffixes),
+        "reads": ", ".join(found.holds),
+        "writes": ", ".join(found.writes),
+        "what": found.title,
+    }
+
+
+def _format_details(name: str) -> Row:
+    from cohorts.formats import find_format
+
+    found = find_format(name)
+    module = found.load()
+    return {
+        "name": name,
+        "title": found.title,
+        "endings": found.suffixes,
+        "reads": found.holds,
+        "writes": found.writes,
+        "has_time": found.has_time,
+        "about": inspect.getdoc(module) or "",
+        "read_options": _options(module, "read"),
+        "write_options": _options(module, "write") if found.writes else [],
+    }
+
+
+#: what the options of readers and writers mean; the command line's flags of the same names
+OPTION_HELP = {
+    "rate": "frames per second, for files that only count frames",
+    "units": "the units of the numbers in the file",
+    "skeleton": "which named points the numbers are",
+    "camera": "name of the camera",
+    "kind": "motion or signals",
+}
+
+
+def _options(module: ModuleType, verb: str) -> list[dict[str, Any]]:
+    """The options a format's ``read`` or ``write`` takes, with their types and defaults."""
+    parameters = inspect.signature(getattr(module, verb)).parameters
+    skip = {"path", "value", "notes", "overwrite"}
+    return [
+        {
+            "name": name,
+            "type": str(parameter.annotation).replace(" | None", ""),
+            "default": parameter.default,
+            "help": OPTION_HELP.get(name, ""),
+        }
+        for name, parameter in parameters.items()
+        if name not in skip
+    ]
+
+
+def takes(found: Format, verb: str) -> set[str]:
+    """The names of the options that a format's ``read`` or ``write`` takes."""
+    module = found.load()
+    return {option["name"] for option in _options(module, verb)} if hasattr(module, verb) else set()
+
+
+REGISTRIES: Mapping[str, Registry] = {
+    registry.what: registry
+    for registry in (
+        Registry("skeletons", "skeleton", _skeleton_names, _skeleton_row, _skeleton_details),
+        Registry("formats", "format", _format_names, _format_row, _format_details),
+    )
+}
+
+
+def known_names() -> dict[str, str]:
+    """Every name that ``describe`` knows, and what kind of thing it is."""
+    return {name: registry.one for registry in REGISTRIES.values() for name in registry.names()}
+
+
+def find(name: str) -> list[Registry]:
+    """The registries that know ``name``; an error with the nearest name where none does."""
+    found = [registry for registry in REGISTRIES.values() if name in registry.names()]
+    if not found:
+        near = did_you_mean(name, known_names())
+        lists = " or ".join(f"capbench list {what}" for what in REGISTRIES)
+        raise CapbenchError(
+            f"Expected the name of a {' or a '.join(r.one for r in REGISTRIES.values())}, got {name!r}.",
+            fix=f"did you mean {near!r}? All names: {lists}." if near else f"{lists}.",
+        )
+    return found

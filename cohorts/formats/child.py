@@ -1,0 +1,85 @@
+"""Native readers in a child process: a crash, a hang or a memory bomb there is an error here.
+
+``python -m cohorts.formats.c3d_child IN OUT`` and its like read one file and leave an .npz of plain
+arrays. The child may use so much processor time and memory and no more, and leaves no core file.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from cohorts.errors import CapbenchError, EnvironmentFault
+from cohorts.formats.bounded import MB, load_npz
+
+CPU_SECONDS = 4  #: for a small file; a hang burns it in as long
+CPU_SECONDS_PER_MB = 20
+MEMORY = 1024 * MB  #: private memory for a small file, shared libraries not counted
+MEMORY_PER_BYTE = 8
+REFUSED = 65  #: exit status of a child that read on but would not have the file; its last line says why
+
+
+def run_child(module: str, path: Path, *, what: str) -> dict[str, NDArray[Any]]:
+    """The arrays that ``cohorts.formats.<module>`` makes of ``path``; ``what`` names the format in errors."""
+    path = Path(path).resolve()
+    size = path.stat().st_size
+    seconds = CPU_SECONDS + CPU_SECONDS_PER_MB * size // MB
+    memory = MEMORY + MEMORY_PER_BYTE * size
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+    root = str(Path(__file__).parent.parent.parent)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    with tempfile.TemporaryDirectory(prefix="capbench-") as folder:
+        out = Path(folder) / "out.npz"
+        try:
+            ended = subprocess.run(
+                [sys.executable, "-P", "-m", f"cohorts.formats.{module}", str(path), str(out)],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                env=environment,
+                cwd=folder,
+                timeout=60 + 3 * seconds,  # a busy machine may give the child little time
+                preexec_fn=limit,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise CapbenchError(f"Expected a {what} file, got one that never ends.", file=path) from None
+        if ended.returncode == 0:
+            return load_npz(out)
+    raise _failure(ended, what, path)
+
+
+def _failure(ended: subprocess.CompletedProcess[bytes], what: str, path: Path) -> CapbenchError:
+    said = (ended.stderr.decode("utf-8", "replace").strip().splitlines() or [""])[-1]
+    if ended.returncode == REFUSED:
+        return CapbenchError(said, file=path)
+    if ended.returncode == EnvironmentFault.exit_code:
+        return EnvironmentFault(said)
+    if ended.returncode < 0:
+        cause = signal.Signals(-ended.returncode).name
+        how = "hangs" if cause in ("SIGXCPU", "SIGKILL") else f"crashes ({cause})"
+        return CapbenchError(f"Expected a sound {what} file, got one on which its reader {how}.", file=path)
+    return CapbenchError(f"Expected a {what} file, got: {said[:300]}.", file=path)
+
+
+def refuse(message: str) -> None:
+    """In a child: leave with ``message`` as the parent's error."""
+    sys.stderr.write(message.replace("\n", " ") + "\n")
+    sys.exit(REFUSED)
