@@ -3,13 +3,14 @@
 Each point says which **landmark** of the body it marks. Two points mark exactly the same thing only
 when their landmarks are the same text. A landmark may carry a variant behind ``@``
 (``left_hip@coco``, ``left_hip@h36m``): same place in name, another definition, so a map between them
-is an approximation and says so. ``skeletons/landmarks.yaml`` holds what each landmark is and which
-others can stand in for it.
+is an approximation and says so. ``skeletons/landmarks.yaml`` holds what each landmark is, who places
+it that way, and which others can stand in for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -35,7 +36,7 @@ class Skeleton:
     ----------
     name : such as "coco-17"
     points : K unique point names, in the order of the files that use it
-    landmarks : K landmark names (see the module's docstring)
+    landmarks : K unique landmark names (see the module's docstring); default: known to this skeleton only
     title, source : what it is in words, and where the order and the sigmas come from
     flip_pairs : (left, right) point names that change places when a picture is mirrored
     limbs : pairs of point names to draw
@@ -57,6 +58,7 @@ class Skeleton:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "points", tuple(self.points))
+        object.__setattr__(self, "landmarks", tuple(self.landmarks))
         object.__setattr__(self, "aliases", FrozenDict(self.aliases))
         check_unique("point", self.points)
         if not self.landmarks:
@@ -66,6 +68,7 @@ class Skeleton:
                 f"Expected one landmark for each of {len(self.points)} points, got {len(self.landmarks)}.",
                 place=f"skeleton {self.name}",
             )
+        check_unique(f"landmark of skeleton {self.name}", self.landmarks)
         if self.sigmas is not None and (
             len(self.sigmas) != len(self.points) or not all(0 < s < 1 for s in self.sigmas)
         ):
@@ -103,20 +106,29 @@ class Skeleton:
         """Where the point (or alias) ``name`` stands among the points."""
         name = self.aliases.get(name, name)
         if name not in self.points:
-            raise unknown_name(f"point of skeleton {self.name}", name, (*self.points, *self.aliases))
+            raise unknown_name(f"point of skeleton {self.name}", name, self.points)
         return self.points.index(name)
 
     @property
     def sides(self) -> tuple[Side, ...]:
-        """K of "left", "right" or "middle": the subject's own sides, from the flip pairs."""
+        """K of "left", "right" or "middle": the subject's own sides.
+
+        A point without a flip pair (a tracking marker, a lone hand) has the side its landmark names.
+        """
         side: dict[str, Side] = {}
         for left, right in self.flip_pairs:
             side[left], side[right] = "left", "right"
-        return tuple(side.get(p, "middle") for p in self.points)
+        return tuple(
+            side.get(p) or _side_named(landmark)
+            for p, landmark in zip(self.points, self.landmarks, strict=True)
+        )
 
     @property
     def flip_indices(self) -> tuple[int, ...]:
-        """K places: point k of a mirrored picture is point ``flip_indices[k]`` of the original."""
+        """K places: point k of a mirrored picture is point ``flip_indices[k]`` of the original.
+
+        A point of one side without a partner keeps its place, though its mirror image is no such point.
+        """
         other = {a: b for left, right in self.flip_pairs for a, b in ((left, right), (right, left))}
         return tuple(self.index(other.get(p, p)) for p in self.points)
 
@@ -191,11 +203,25 @@ class SkeletonMap:
         )
 
     def apply_to_markers(self, markers: Markers, *, approximate: bool = True) -> Markers:
-        """``markers`` named by the source skeleton, as markers named by the target's; as ``apply``."""
+        """``markers`` named by the source skeleton (or its aliases), as the target's markers; as ``apply``.
+
+        Markers the source skeleton does not know are left out; those that are not there count as missing.
+        """
         from cohorts.recording import Markers
 
-        own = markers.select(self.source.points)
-        xyz, confidence, _ = self._gather(own.xyz, own.confidence, None, approximate)
+        places = {self.source.aliases.get(name, name): i for i, name in enumerate(markers.names)}
+        places |= {name: i for i, name in enumerate(markers.names)}  # a point's own name beats an alias
+        shape = len(markers), len(self.source)
+        xyz, confidence = np.full((*shape, 3), np.nan), np.zeros(shape)
+        here = [k for k, point in enumerate(self.source.points) if point in places]
+        if not here:
+            raise CapbenchError(
+                f"Expected markers of skeleton {self.source.name}, got none of them "
+                f"but {', '.join(markers.names[:10])}."
+            )
+        columns = [places[self.source.points[k]] for k in here]
+        xyz[:, here], confidence[:, here] = markers.xyz[:, columns], markers.confidence[:, columns]
+        xyz, confidence, _ = self._gather(xyz, confidence, None, approximate)
         return Markers(markers.time, self.target.points, xyz, confidence)
 
     def _gather(
@@ -212,37 +238,49 @@ class SkeletonMap:
             k = self.target.index(target)
             rows = [self.source.index(s) for s in sources]
             new_points[:, k] = points[:, rows].mean(axis=1)
-            new_confidence[:, k] = confidence[:, rows].min(axis=1)
+            new_confidence[:, k] = confidence[:, rows].min(axis=1)  # 0 where a part is missing
             if new_covariance is not None:
                 new_covariance[:, k] = covariance[:, rows].mean(axis=1) / len(rows)
-        new_confidence[np.isnan(new_points).any(axis=-1)] = 0
         return new_points, new_confidence, new_covariance
 
 
 def _stand_in(landmark: str, own: Mapping[str, str]) -> Approximation | None:
     """The best stand-in for ``landmark`` among the landmarks in ``own`` (landmark -> point)."""
-    base = landmark.partition("@")[0]
+    base = _base(landmark)
+    by_base: dict[str, str] = {}
     for candidate, point in own.items():
-        if candidate.partition("@")[0] == base:
+        by_base.setdefault(_base(candidate), point)
+        if _base(candidate) == base:
             return Approximation((point,), f"{point} is {describe(candidate)}, not {describe(landmark)}")
-    for kin in _landmarks().get(base, {}).get("near", ()):
-        points = []
-        for part in kin["mean"]:
-            found = [p for c, p in own.items() if c.partition("@")[0] == part]
-            if not found:
-                break
-            points.append(found[0])
-        else:
-            return Approximation(tuple(points), kin["why"])
+    for kin in _vocabulary()["landmarks"].get(base, {}).get("near", ()):
+        if all(part in by_base for part in kin["mean"]):
+            points = tuple(by_base[part] for part in kin["mean"])
+            return Approximation(points, f"{', '.join(points)}: {kin['why']}, not {describe(landmark)}")
     return None
 
 
+def _base(landmark: str) -> str:
+    return landmark.partition("@")[0]
+
+
+def _side_named(landmark: str) -> Side:
+    if landmark.startswith("left_"):
+        return "left"
+    return "right" if landmark.startswith("right_") else "middle"
+
+
 def describe(landmark: str) -> str:
-    """What a landmark is, in words; its own name where the vocabulary has none."""
-    base, _, variant = landmark.partition("@")
-    entry = _landmarks().get(base, {})
-    text = entry.get("variants", {}).get(variant) or entry.get("is") or base.replace("_", " ")
-    return str(text)
+    """What a landmark is and who places it so, in words; its own name where the vocabulary has none.
+
+    >>> describe("left_hip@coco")
+    "the left hip joint as COCO's annotators marked it by eye"
+    """
+    base, _, family = landmark.partition("@")
+    entry = _vocabulary()["landmarks"].get(base, {})
+    if family in entry.get("variants", {}):
+        return str(entry["variants"][family])
+    text = str(entry.get("is") or base.replace("_", " "))
+    return f"{text} {_vocabulary()['families'].get(family, f'as {family} has it')}" if family else text
 
 
 def _load(path: Path) -> Any:
@@ -252,9 +290,23 @@ def _load(path: Path) -> Any:
 
 
 @cache
-def _landmarks() -> Mapping[str, Any]:
-    landmarks: Mapping[str, Any] = _load(FOLDER / "landmarks.yaml")
-    return landmarks
+def _vocabulary() -> Mapping[str, Any]:
+    """``landmarks.yaml`` with each ``SIDE_*`` landmark as a left and a right one."""
+    card = _load(FOLDER / "landmarks.yaml")
+    landmarks: dict[str, Any] = {}
+    for name, entry in card["landmarks"].items():
+        for side in ("left", "right") if name.startswith("SIDE_") else ("",):
+            landmarks[name.replace("SIDE", side)] = _on_side(entry, side)
+    return {"families": card["families"], "landmarks": landmarks}
+
+
+def _on_side(entry: Any, side: str) -> Any:
+    """A landmark's entry, three levels deep, with ``SIDE`` spelled out in every text."""
+    if isinstance(entry, str):
+        return entry.replace("SIDE", side)
+    if isinstance(entry, list):
+        return [_on_side(part, side) for part in entry]
+    return {key: _on_side(part, side) for key, part in entry.items()}
 
 
 @cache
@@ -276,31 +328,77 @@ _POINT_KEYS = {"name", "landmark", "sigma", "aliases"}
 
 
 def parse_skeleton(card: Any, *, file: Path | None = None) -> Skeleton:
-    """A skeleton from a parsed YAML card; unknown keys are refused."""
+    """A skeleton from a parsed YAML card; unknown keys and wrong types are refused."""
+    from cohorts.formats.bounded import about
+
+    with about(file) if file is not None else nullcontext():
+        _check_keys(card, _KEYS, {"name", "points"}, "a skeleton")
+        points = _list(card["points"], "points")
+        for point in points:
+            _check_keys(point, _POINT_KEYS, {"name", "landmark"}, "a point")
+        sigmas = [_number(p["sigma"]) for p in points if "sigma" in p]
+        if sigmas and len(sigmas) != len(points):
+            raise CapbenchError("Expected a sigma for every point or for none.")
+        return Skeleton(
+            name=_text(card["name"], "name"),
+            title=_text(card.get("title", ""), "title"),
+            source=_text(card.get("source", ""), "source"),
+            points=tuple(_text(p["name"], "name") for p in points),
+            landmarks=tuple(_text(p["landmark"], "landmark") for p in points),
+            flip_pairs=_pairs(card.get("flip_pairs", []), "flip_pairs"),
+            limbs=_pairs(card.get("limbs", []), "limbs"),
+            aliases=_aliases(points),
+            sigmas=tuple(sigmas) if sigmas else None,
+            sigmas_source=_text(card.get("sigmas_source", ""), "sigmas_source"),
+        )
+
+
+def _check_keys(card: Any, allowed: set[str], needed: set[str], what: str) -> None:
     if not isinstance(card, dict):
-        raise CapbenchError(f"Expected a mapping, got {type(card).__name__}.", file=file)
-    for key in card.keys() - _KEYS:
-        raise CapbenchError(f"Expected one of {sorted(_KEYS)}, got the key {key!r}.", file=file)
-    points = card["points"]
+        raise CapbenchError(f"Expected {what} as a mapping, got {type(card).__name__}.")
+    for key in card.keys() - allowed:
+        raise CapbenchError(
+            f"Expected the keys of {what} ({', '.join(sorted(allowed))}), got {key!r}.",
+            place=f"{card.get('name')}",
+        )
+    for key in sorted(needed - card.keys()):
+        raise CapbenchError(f"Expected {what} to have {key!r}.", place=f"{card.get('name')}")
+
+
+def _text(value: Any, what: str) -> str:
+    if not isinstance(value, str):
+        raise CapbenchError(f"Expected text for {what}, got {value!r}.", fix="put it in quotes")
+    return value
+
+
+def _number(value: Any) -> float:
+    if not isinstance(value, int | float) or not 0 < value < 1:
+        raise CapbenchError(f"Expected a sigma between 0 and 1, got {value!r}.")
+    return float(value)
+
+
+def _list(value: Any, what: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise CapbenchError(f"Expected a list of {what}, got {type(value).__name__}.")
+    return value
+
+
+def _pairs(value: Any, what: str) -> tuple[tuple[str, str], ...]:
+    pairs = []
+    for pair in _list(value, what):
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise CapbenchError(f"Expected two names in each of {what}, got {pair!r}.")
+        pairs.append((_text(pair[0], what), _text(pair[1], what)))
+    return tuple(pairs)
+
+
+def _aliases(points: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    aliases: dict[str, str] = {}
     for point in points:
-        for key in point.keys() - _POINT_KEYS:
-            raise CapbenchError(
-                f"Expected one of {sorted(_POINT_KEYS)}, got the key {key!r}.",
-                file=file,
-                place=f"point {point.get('name')}",
-            )
-    sigmas = [p["sigma"] for p in points if "sigma" in p]
-    if sigmas and len(sigmas) != len(points):
-        raise CapbenchError("Expected a sigma for every point or for none.", file=file)
-    return Skeleton(
-        name=card["name"],
-        title=card.get("title", ""),
-        source=card.get("source", ""),
-        points=tuple(p["name"] for p in points),
-        landmarks=tuple(p["landmark"] for p in points),
-        flip_pairs=tuple((left, right) for left, right in card.get("flip_pairs", ())),
-        limbs=tuple((a, b) for a, b in card.get("limbs", ())),
-        aliases={alias: p["name"] for p in points for alias in p.get("aliases", ())},
-        sigmas=tuple(map(float, sigmas)) if sigmas else None,
-        sigmas_source=card.get("sigmas_source", ""),
-    )
+        for alias in _list(point.get("aliases", []), "aliases"):
+            if _text(alias, "aliases") in aliases:
+                raise CapbenchError(
+                    f"Expected each alias once, got {alias!r} twice.", place=f"point {point['name']}"
+                )
+            aliases[alias] = point["name"]
+    return aliases

@@ -1,7 +1,7 @@
 """Make the bundled demonstration: a model of a walking person, a motion of it, and the markers that follow.
 
 Run it as ``python scripts/make_demo.py [FOLDER]`` (default: ``capbench/demo``). It writes ``walker.osim``,
-``walker.mot`` (the true joint angles) and ``walker.trc`` (where 26 markers are at those angles, without
+``walker.mot`` (the true joint angles) and ``walker.trc`` (where 27 markers are at those angles, without
 noise), always the same bytes. Nothing is recorded from a person and nothing is copied from another model:
 lengths and masses follow from the published proportions below; marker places and the curves of walking are
 our own round figures. The results are in the public domain (CC0).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -86,15 +87,19 @@ def show_format(details: Mapping[str, Any]) -> str:
     if not details["has_time"]:
         pairs.append(("time", "frames are only counted; give --rate for seconds"))
     parts = [f"{details['name']}: a file format", facts(pairs), ""]
-    parts += [f"  {line}".rstrip() for line in details["about"].splitlines()]
+    parts += [f"  {line}".rstrip() for line in _without_markup(details["about"]).splitlines()]
     for verb in ("read", "write"):
         options = details[f"{verb}_options"]
         if options:
-            rows = [(o["name"], o["type"], "" if o["default"] is None else o["default"], o["help"])
-                    for o in options]  # fmt: skip
-            heading = (f"option to {verb} with", "type", "default", "meaning")
+            rows = [(o["name"], " or ".join(o["words"]), o["default"] or "", o["help"]) for o in options]
+            heading = (f"option to {verb} with", "one of", "default", "meaning")
             parts += ["", table(heading, rows, indent="  ")]
     return "\n".join(parts)
+
+
+def _without_markup(text: str) -> str:
+    """A docstring without its quoting of code and of references."""
+    return re.sub(r"(?::\w+:)?(`+)([^`]*)\1", r"\2", text)
 
 
 def mapping_details(mapping: SkeletonMap) -> dict[str, Any]:
@@ -114,13 +119,9 @@ def show_mapping(mapping: SkeletonMap) -> str:
         f"{mapping.target.name} from {mapping.source.name}: {len(mapping.exact)} exact, "
         f"{len(mapping.approximate)} approximate, {len(mapping.missing)} missing"
     )
-    rows = []
-    for point in mapping.target.points:
-        if point in mapping.exact:
-            rows.append((point, "exact", mapping.exact[point], ""))
-        elif point in mapping.approximate:
-            near = mapping.approximate[point]
-            rows.append((point, "approximate", " + ".join(near.points), near.why))
-        else:
-            rows.append((point, "missing", "", ""))
-    return head + "\n" + table(("point", "", "from", "why"), rows, indent="  ")
+    same = [p if p == own else f"{p} ({own})" for p, own in mapping.exact.items()]
+    pairs = [("exact", ", ".join(same))] if same else []
+    pairs += [("nearly", f"{point}: {near.why}") for point, near in mapping.approximate.items()]
+    if mapping.missing:
+        pairs.append(("missing", ", ".join(mapping.missing)))
+    return head + "\n" + facts(pairs)

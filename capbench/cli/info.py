@@ -80,27 +80,29 @@ def look(
     """What a file is, as JSON-able data and as text."""
     from capbench.cli.registries import takes
     from capbench.cli.summary import summarise
-    from cohorts.formats import read
+    from cohorts.formats import holds_of, read
 
     notes: list[str] = []
     found = recognised(path, format_name)
     taken = takes(found, "read")
-    _, value = read(
-        path, format=found.name, notes=notes, **{k: v for k, v in options.items() if k in taken}
-    )
-    summary = summarise(value)
-    units = units_in_file(path, found.name)
+    _, value = read(path, format=found.name, notes=notes, **{k: v for k, v in options.items() if k in taken})
+    summary = summarise(value, timed=found.has_time or options.get("rate") is not None)
+    holds = holds_of(value) if len(found.holds) > 1 else found.holds[0]
+    units = units_in_file(path, found.name) if holds in ("markers", "motion") else ""
     size = None if path.is_dir() else path.stat().st_size
     data = {
         "file": str(path),
         "format": found.name,
         "what": found.title,
+        "holds": holds,
         "bytes": size,
         "units_in_file": units,
         **summary.data,
         "notes": notes,
     }
     what = found.title if size is None else f"{found.title}, {in_bytes(size)}"
+    if len(found.holds) > 1:
+        what += f"; holds {holds}"
     pairs = [("what", what), *summary.lines]
     if units:
         pairs.append(("units", f"{units} in the file"))

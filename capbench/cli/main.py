@@ -103,16 +103,22 @@ class Root(click.Group):
             _point_at_nothing()
             raise click.exceptions.Exit(EXIT_PIPE) from None
 
-    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
         """Run and leave with the exit code; with ``standalone_mode=False`` let every error through."""
         if not standalone_mode:
-            return super().main(*args, standalone_mode=False, **extra)
-        given = args[0] if args else extra.get("args")
-        words = list(sys.argv[1:] if given is None else given)
+            return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        words = list(sys.argv[1:] if args is None else args)
         _make_streams_safe()
-        extra = {"prog_name": "capbench", "color": _colour(words), **extra}
+        extra = {"color": _colour(words), **extra}
         try:
-            code = super().main(*args, standalone_mode=False, **extra)
+            code = super().main(words, "capbench", complete_var, standalone_mode=False, **extra)
         except (click.exceptions.Abort, KeyboardInterrupt):
             click.echo("Interrupted.", err=True)
             code = EXIT_INTERRUPTED
@@ -154,7 +160,7 @@ def _report_usage(error: click.ClickException, words: Sequence[str]) -> int:
     _say("Error: ", [printable(error.format_message())], _colour(words))
     if context is not None and isinstance(error, click.UsageError):
         click.echo(f"  See: {context.command_path} --help", err=True)
-    _say_json({"problem": error.format_message()}, error.exit_code, words)
+    _say_json(CapbenchError(error.format_message()).to_dict(), error.exit_code, words)
     return error.exit_code
 
 
@@ -227,5 +233,3 @@ def cli(ctx: click.Context) -> None:
 def main() -> None:
     """The console script."""
     cli.main()
-
-

@@ -133,36 +133,39 @@ def _format_details(name: str) -> Row:
     }
 
 
-#: what the options of readers and writers mean; the command line's flags of the same names
+#: what the options of readers and writers mean
 OPTION_HELP = {
-    "rate": "frames per second, for files that only count frames",
-    "units": "the units of the numbers in the file",
-    "skeleton": "which named points the numbers are",
-    "camera": "name of the camera",
-    "kind": "motion or signals",
+    ("read", "rate"): "frames per second, for files that only count frames",
+    ("read", "units"): "the units of the numbers, where the file is wrong or silent",
+    ("read", "skeleton"): "which named points the numbers are",
+    ("read", "camera"): "the camera's name, where the file has none",
+    ("read", "kind"): "motion or signals, where the file is wrong or silent",
+    ("write", "units"): "the units of the numbers written",
 }
 
 
 def _options(module: ModuleType, verb: str) -> list[dict[str, Any]]:
-    """The options a format's ``read`` or ``write`` takes, with their types and defaults."""
-    parameters = inspect.signature(getattr(module, verb)).parameters
-    skip = {"path", "value", "notes", "overwrite"}
+    """The options a format's ``read`` or ``write`` takes, with their words, defaults and meaning."""
+    from cohorts.formats import options_of
+
+    function = getattr(module, verb)
+    defaults = inspect.signature(function).parameters
     return [
         {
             "name": name,
-            "type": str(parameter.annotation).replace(" | None", ""),
-            "default": parameter.default,
-            "help": OPTION_HELP.get(name, ""),
+            "words": words,
+            "default": defaults[name].default,
+            "help": OPTION_HELP.get((verb, name), ""),
         }
-        for name, parameter in parameters.items()
-        if name not in skip
+        for name, words in options_of(function).items()
     ]
 
 
 def takes(found: Format, verb: str) -> set[str]:
     """The names of the options that a format's ``read`` or ``write`` takes."""
-    module = found.load()
-    return {option["name"] for option in _options(module, verb)} if hasattr(module, verb) else set()
+    from cohorts.formats import options_of
+
+    return set(options_of(getattr(found.load(), verb)))
 
 
 REGISTRIES: Mapping[str, Registry] = {
@@ -184,9 +187,9 @@ def find(name: str) -> list[Registry]:
     found = [registry for registry in REGISTRIES.values() if name in registry.names()]
     if not found:
         near = did_you_mean(name, known_names())
-        lists = " or ".join(f"capbench list {what}" for what in REGISTRIES)
+        kinds = " or a ".join(registry.one for registry in REGISTRIES.values())
         raise CapbenchError(
-            f"Expected the name of a {' or a '.join(r.one for r in REGISTRIES.values())}, got {name!r}.",
-            fix=f"did you mean {near!r}? All names: {lists}." if near else f"{lists}.",
+            f"Expected the name of a {kinds}, got {name!r}." + (f" Did you mean {near!r}?" if near else ""),
+            fix=" or ".join(f"capbench list {what}" for what in REGISTRIES),
         )
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,13 +44,18 @@ class Summary:
         return f"{text}\n{indent}… and {left} more (--all shows them)" if left else text
 
 
-def summarise(value: Any) -> Summary:
-    """The summary of any noun, or tuple of nouns, that a reader returns."""
+def summarise(value: Any, *, timed: bool = True) -> Summary:
+    """The summary of any noun, or tuple of nouns, that a reader returns.
+
+    ``timed`` is False where "time" only counts frames.
+    """
     first = value[0] if isinstance(value, tuple) and value else value
     if isinstance(first, Keypoints):
-        return _keypoints(value)
+        return _keypoints(value, timed)
     if isinstance(first, Camera):
         return _cameras(value)
+    if type(first).__name__ == "VideoInfo":  # importing its module for a class is not worth it
+        return _video(first)
     makers: tuple[tuple[type, Callable[[Any], Summary]], ...] = (
         (Markers, _markers),
         (Motion, _motion),
@@ -63,9 +68,12 @@ def summarise(value: Any) -> Summary:
     return _generic(first)
 
 
-def time_facts(value: Timed) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """Frames, seconds and rate of anything with a time vector."""
+def time_facts(value: Timed, timed: bool = True) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """Frames, seconds and rate of anything with a time vector; only frames where ``timed`` is False."""
     frames = len(value)
+    if not timed:
+        span = f", numbered {value.time[0]:g} to {value.time[-1]:g}" if frames else ""
+        return {"frames": frames}, [("frames", f"{frames:,}{span} (no times in the file)")]
     start, stop = (float(value.time[0]), float(value.time[-1])) if frames else (None, None)
     data = {
         "frames": frames,
@@ -104,17 +112,23 @@ def _missing(gone: NDArray[np.bool_], names: Sequence[str], what: str) -> tuple[
     return data, words
 
 
+def _gone(points: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which of (T, N, 2 or 3) points are missing: (T, N)."""
+    return cast(NDArray[np.bool_], np.isnan(points).any(axis=-1))
+
+
 def _markers(value: Markers) -> Summary:
     data, lines = time_facts(value)
-    gone = np.isnan(value.xyz).any(axis=-1)
+    gone = _gone(value.xyz)
     missing, words = _missing(gone, value.names, "points")
     lines = [("markers", f"{len(value.names)}: {shorten(value.names)}"), *lines, ("missing", words)]
     data = {"markers": value.names, **data, **missing}
     points = value.xyz[~gone]
     if len(points):
         low, high = points.min(axis=0), points.max(axis=0)
-        heights = [_span(frame[~g, 1]) for frame, g in zip(value.xyz, gone, strict=True)]
-        height = float(np.median([h for h in heights if h is not None]))
+        full, y = ~gone.all(axis=1), value.xyz[:, :, 1]
+        spans = np.where(gone, -np.inf, y).max(axis=1) - np.where(gone, np.inf, y).min(axis=1)
+        height = float(np.median(spans[full]))
         data["extent_m"] = {axis: [low[i], high[i]] for i, axis in enumerate("xyz")}
         data["height_m"] = height
         box = ", ".join(f"{axis} {low[i]:.2f} to {high[i]:.2f} m" for i, axis in enumerate("xyz"))
@@ -127,17 +141,17 @@ def _markers(value: Markers) -> Summary:
     return Summary(data, lines)
 
 
-def _span(values: NDArray[np.float64]) -> float | None:
-    return float(np.ptp(values)) if len(values) else None
-
-
 def _ranges(values: NDArray[np.float64]) -> tuple[float, float] | None:
     there = values[~np.isnan(values)]
     return (float(there.min()), float(there.max())) if len(there) else None
 
 
+def _tenths(number: float) -> str:
+    return f"{round(number, 1) + 0.0:.1f}"  # + 0.0 turns -0.0 into 0.0
+
+
 def _motion(value: Motion) -> Summary:
-    """Coordinates in degrees and millimetres, the widest movers of each kind first."""
+    """Coordinates in degrees and millimetres: translations (there are few), then rotations, widest first."""
     data, lines = time_facts(value)
     turning = [n for n, kind in zip(value.names, value.kinds, strict=True) if kind == "rotation"]
     missing, words = _missing(np.isnan(value.values), value.names, "values")
@@ -152,8 +166,8 @@ def _motion(value: Motion) -> Summary:
         low, high = span if span else (None, None)
         coordinates.append({"name": name, "kind": kind, "unit": unit, "min": low, "max": high})
         if span:
-            rows.append((name, f"{low:.1f}", f"{high:.1f}", f"{span[1] - span[0]:.1f}", unit))
-    rows.sort(key=lambda row: -float(row[3]))
+            rows.append((name, *(_tenths(x) for x in (span[0], span[1], span[1] - span[0])), unit))
+    rows.sort(key=lambda row: (row[4] == "deg", -float(row[3])))
     data |= {"coordinates": coordinates, "coupled": value.coupled, **missing}
     return Summary(data, lines, ("coordinate", "min", "max", "range", "unit"), list(rows))
 
@@ -173,7 +187,7 @@ def _signals(value: Signals) -> Summary:
     return Summary(data, lines, ("channel", "min", "max"), list(rows))
 
 
-def _keypoints(people: tuple[Keypoints, ...]) -> Summary:
+def _keypoints(people: tuple[Keypoints, ...], timed: bool) -> Summary:
     first = people[0]
     cameras = sorted({p.camera for p in people})
     names = [p.person for p in people]
@@ -183,11 +197,12 @@ def _keypoints(people: tuple[Keypoints, ...]) -> Summary:
         ("camera", shorten(cameras)),
     ]
     persons, rows = [], []
+    as_time = ".3f" if timed else "g"
     for person in people:
-        gone = np.isnan(person.xy).any(axis=-1)
+        gone = _gone(person.xy)
         trusted = person.confidence[~gone]
         confidence = float(np.median(trusted)) if len(trusted) else None
-        timing, _ = time_facts(person)
+        timing, _ = time_facts(person, timed)
         persons.append(
             {
                 "person": person.person,
@@ -204,18 +219,19 @@ def _keypoints(people: tuple[Keypoints, ...]) -> Summary:
                 person.person,
                 person.camera if len(cameras) > 1 else "",
                 len(person),
-                f"{person.time[0]:.3f}" if len(person) else "",
-                f"{person.time[-1]:.3f}" if len(person) else "",
+                f"{person.time[0]:{as_time}}" if len(person) else "",
+                f"{person.time[-1]:{as_time}}" if len(person) else "",
                 share(int(gone.sum()), gone.size),
                 "" if confidence is None else f"{confidence:.2f}",
             )
         )
     if len(people) == 1:
-        lines += time_facts(first)[1]
+        lines += time_facts(first, timed)[1]
     if first.covariance is not None:
         lines.append(("covariance", "one per point"))
+    limits = ("from s", "to s") if timed else ("first", "last")
     points = {"points": first.skeleton.points, "skeleton": first.skeleton.name}
-    headings = ("person", "camera", "frames", "from s", "to s", "missing", "median confidence")
+    headings = ("person", "camera", "frames", *limits, "missing", "median confidence")
     return Summary({**points, "people": persons}, lines, headings, list(rows))
 
 
@@ -262,10 +278,37 @@ def _body(value: BodyParameters) -> Summary:
     data = {"family": value.family, "gender": value.gender, "joints": joints, "betas": value.betas, **data}
     if len(value):
         low, high = value.trans.min(axis=0), value.trans.max(axis=0)
-        lines.append(
-            ("root", ", ".join(f"{a} {low[i]:.2f} to {high[i]:.2f} m" for i, a in enumerate("xyz")))
-        )
+        lines.append(("root", ", ".join(f"{a} {low[i]:.2f} to {high[i]:.2f} m" for i, a in enumerate("xyz"))))
         data["root_extent_m"] = {axis: [low[i], high[i]] for i, axis in enumerate("xyz")}
+    return Summary(data, lines)
+
+
+def _video(value: Any) -> Summary:
+    """A :class:`cohorts.formats.video.VideoInfo`: what was decoded beside what the header claims."""
+    width, height = value.size
+    seconds = float(value.time[-1]) if value.frames else 0.0
+    data = {
+        "codec": value.codec,
+        "size_px": value.size,
+        "rotation_deg": value.rotation,
+        "frames": value.frames,
+        "duration_s": seconds,
+        "rate_hz": value.rate,
+        "variable_rate": value.variable,
+        "declared_frames": value.declared_frames,
+        "declared_rate_hz": value.declared_rate,
+    }
+    turned = f", turned by {value.rotation}° to stand upright" if value.rotation else ""
+    even = "variable frame rate" if value.variable else "even frame rate"
+    frames = f"{value.frames:,} decoded"
+    if value.frames > 1:
+        frames += f" at {value.rate:.6g} frames/s, {seconds:.3f} s from first to last; {even}"
+    header = f"{value.declared_frames:,} frames, {value.declared_rate:.6g} frames/s"
+    lines = [
+        ("picture", f"{width} x {height} pixels, {value.codec}{turned}"),
+        ("frames", frames),
+        ("header", f"claims {header}"),
+    ]
     return Summary(data, lines)
 
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Literal
+from types import ModuleType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from cohorts.errors import CapbenchError, unknown_name
 
@@ -323,13 +323,36 @@ def write(
     return found
 
 
+def options_of(function: Any) -> dict[str, tuple[str, ...]]:
+    """The options a ``read`` or ``write`` takes, each with the words it is limited to (none: any value)."""
+    hints = get_type_hints(function)
+    fixed = {"path", "value", "notes", "overwrite"}
+    return {
+        option: _words(hints.get(option))
+        for option in inspect.signature(function).parameters
+        if option not in fixed
+    }
+
+
+def _words(hint: Any) -> tuple[str, ...]:
+    """The words of a ``Literal``, perhaps with None beside it."""
+    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return tuple(word for part in parts if get_origin(part) is Literal for word in get_args(part))
+
+
 def _check_options(found: Format, verb: str, function: Any, options: dict[str, Any]) -> None:
-    taken = set(inspect.signature(function).parameters) - {"path", "value", "notes", "overwrite"}
-    for option in options.keys() - taken:
-        raise CapbenchError(
-            f"Expected options that the {found.name} format can {verb} with "
-            f"({', '.join(sorted(taken)) or 'none'}), got {option}."
-        )
+    taken = options_of(function)
+    for option, value in options.items():
+        if option not in taken:
+            raise CapbenchError(
+                f"Expected options that the {found.name} format can {verb} with "
+                f"({', '.join(sorted(taken)) or 'none'}), got {option}."
+            )
+        words = taken[option]
+        if value is not None and words and value not in words:
+            raise CapbenchError(
+                f"Expected {option} {' or '.join(words)} to {verb} {found.name} with, got {value!r}."
+            )
 
 
 def holds_of(value: Any) -> Holds:

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import os
+import re
 import stat
 import tempfile
 import tomllib
 import xml.etree.ElementTree as ET
 import xml.parsers.expat as expat
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Any, NoReturn, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,8 +123,8 @@ def load_json(path: str | os.PathLike[str], limit: int = JSON_LIMIT) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         made = dict(pairs)
         if len(made) != len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
+            seen: set[str] = set()
+            twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
             raise CapbenchError(f"Expected each key once, got {twice!r} twice.", file=path)
         return made
 
@@ -161,16 +163,22 @@ def load_yaml(path: str | os.PathLike[str], limit: int = CARD_LIMIT) -> Any:
     return parse_yaml(read_text(path, limit), file=path)
 
 
-def parse_yaml(text: str, *, file: str | os.PathLike[str] | None = None) -> Any:
-    """``load_yaml`` of text already read."""
+def parse_yaml(
+    text: str, *, file: str | os.PathLike[str] | None = None, plain_tags: Collection[str] = ()
+) -> Any:
+    """``load_yaml`` of text already read; mappings tagged ``!!`` and one of ``plain_tags`` are plain ones."""
     import yaml
 
-    loader = _yaml_loader(file)
+    allowed = {f"tag:yaml.org,2002:{tag}" for tag in plain_tags}
+    loader = _yaml_loader(file, allowed)
     try:
         depth = 0
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent):
                 raise RefusedError("Expected no YAML aliases (*name).", file=file, line=_line(event))
+            tag = getattr(event, "tag", None)
+            if tag is not None and not (tag in allowed and isinstance(event, yaml.MappingStartEvent)):
+                raise RefusedError(f"Expected no YAML tags, got {tag[:60]!r}.", file=file, line=_line(event))
             depth += isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent))
             depth -= isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent))
             if depth > DEPTH_LIMIT:
@@ -192,7 +200,7 @@ def _line(event: Any) -> int:
     return int(event.start_mark.line) + 1
 
 
-def _yaml_loader(file: str | os.PathLike[str] | None) -> Any:
+def _yaml_loader(file: str | os.PathLike[str] | None, plain_tags: Collection[str]) -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):
@@ -208,6 +216,8 @@ def _yaml_loader(file: str | os.PathLike[str] | None) -> Any:
                 seen.add(key)
             return super().construct_mapping(node, deep=deep)
 
+    for tag in plain_tags:
+        Loader.add_constructor(tag, lambda loader, node: loader.construct_mapping(cast(Any, node), deep=True))
     return Loader
 
 
@@ -341,13 +351,16 @@ def _read_npy(stream: IO[bytes], size: int, file: Path, name: str) -> NDArray[An
     try:
         header = ast.literal_eval(stream.read(length).decode("latin-1"))
         descr, order, shape = header["descr"], header["fortran_order"], tuple(header["shape"])
-        dtype = np.dtype(descr) if isinstance(descr, str) else None
-        count = int(np.prod([int(s) for s in shape], dtype=object))
+        plain = isinstance(descr, str) and re.fullmatch(r"[<>=|]?[biufSU][1-9]\d{0,8}", descr)
+        dtype = np.dtype(descr) if plain else None
     except (SyntaxError, ValueError, TypeError, KeyError, RecursionError, MemoryError):
         raise bad("a numpy array header") from None
-    if dtype is None or dtype.kind not in "biufSU" or dtype.itemsize == 0:
+    if not all(type(s) is int and s >= 0 for s in shape) or len(shape) > 8:
+        raise bad("the shape of an array")
+    if dtype is None:
         return None
-    if any(s < 0 for s in shape) or len(shape) > 8 or count * dtype.itemsize > size:
+    count = math.prod(shape)
+    if count * dtype.itemsize > size:
         raise bad(f"{size} bytes to hold shape {shape} of {dtype}")
     data = stream.read(count * dtype.itemsize)
     if len(data) != count * dtype.itemsize:

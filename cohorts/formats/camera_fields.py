@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
@@ -15,6 +16,10 @@ from cohorts.values import FloatArray, check_unique
 Units = Literal["m", "cm", "mm"]
 _METRES: dict[str, float] = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 _MOST_NUMBERS = 64
+_LARGEST = 1e12  #: products of larger ones would overflow before the camera is checked
+#: values from files may be deep, endless or refer to themselves
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxother = 2, 60
 _FARTHEST, _FAR, _NEAREST = 100.0, 30.0, 0.01  # metres
 
 
@@ -29,7 +34,10 @@ def metres(units: str | None, default: Units) -> float:
 
 def shown(value: object) -> str:
     """The beginning of a value from a file, for a message."""
-    text = repr(value) if not isinstance(value, int) or abs(value) < 10**20 else "a huge number"
+    try:
+        text = _SHORT.repr(value)
+    except ValueError:  # a whole number of thousands of digits
+        text = f"a huge {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -48,6 +56,10 @@ def number(value: Any, what: str, *, camera: str) -> float:
         ) from None
     if not np.isfinite(found):
         raise CapbenchError(f"Expected {what} to be finite, got {found}.", place=f"camera {camera}")
+    if abs(found) > _LARGEST:
+        raise CapbenchError(
+            f"Expected {what} to be below {_LARGEST:g}, got {found:g}.", place=f"camera {camera}"
+        )
     return found
 
 

@@ -134,7 +134,7 @@ def test_npz_of_numbers_and_text(tmp_path) -> None:
         ("{'descr': [('a', '<f8')], 'fortran_order': False, 'shape': (1,)}", "not objects"),
         ("{'descr': '<f8', 'fortran_order': False, 'shape': (10**10,)}", "array header"),
         ("{'descr': '<f8', 'fortran_order': False, 'shape': (10000000000,)}", "bytes to hold"),
-        ("{'descr': '<f8', 'fortran_order': False, 'shape': (-1,)}", "bytes to hold"),
+        ("{'descr': '<f8', 'fortran_order': False, 'shape': (-1,)}", "shape of an array"),
         ("__import__('os').system('true')", "array header"),
         ("{'descr': '<f8'}", "array header"),
         ("(" * 300, "array header"),

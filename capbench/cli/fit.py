@@ -1,0 +1,228 @@
+"""``capbench fit``: from marker tracks to joint angles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from capbench.cli.common import count, echo_json, facts, force_option, json_option, quiet_option, readable
+from cohorts.errors import CapbenchError
+
+if TYPE_CHECKING:
+    from capbench.biomech.opensim_tools import Fit
+    from cohorts import Markers, Motion
+
+DEMO = Path(__file__).parent.parent / "demo"
+DEMO_OUTPUT = "walker_fit.mot"
+
+
+@click.command("fit")
+@click.argument("markers", metavar="[MARKERS]", required=False, type=click.Path(path_type=Path))
+@click.option("--model", "-m", metavar="FILE", type=click.Path(path_type=Path), help="OpenSim model (.osim).")
+@click.option(
+    "--tasks",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="OpenSim set-up (.xml) that gives the marker weights. Default: all markers weigh the same.",
+)
+@click.option(
+    "--output",
+    "-o",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Where to write the joint angles (.mot, .csv, .parquet …); with --demo, a folder.",
+)
+@click.option(
+    "--accuracy",
+    type=float,
+    metavar="NUMBER",
+    help="Solver accuracy. Default 1e-7; the customary 1e-5 stops up to degrees early, "
+    "1e-9 takes about half as long again.",
+)
+@click.option("--units", metavar="UNIT", help="Units of the markers (m, cm, mm), where their file is wrong.")
+@click.option("--demo", is_flag=True, help="Fit a bundled motion and compare with its true angles.")
+@force_option
+@quiet_option
+@json_option
+def command(
+    markers: Path | None,
+    model: Path | None,
+    tasks: Path | None,
+    output: Path | None,
+    accuracy: float | None,
+    units: str | None,
+    demo: bool,
+    force: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Fit a musculoskeletal model to marker tracks (inverse kinematics).
+
+    MARKERS is a file of named 3D points (.trc, .c3d, .csv, .npz …). The engine is OpenSim's own.
+
+    \b
+    capbench fit walk.trc --model subject.osim --output walk.mot
+    capbench fit --demo
+    """
+    if demo:
+        if markers or model or tasks or units:
+            raise click.UsageError("--demo brings its own markers and model.")
+        told = fit_demo(output, accuracy, force=force, quiet=quiet or as_json)
+    else:
+        if markers is None or model is None or output is None:
+            raise click.UsageError("Expected MARKERS, --model and --output (or --demo for a bundled motion).")
+        told = fit_file(markers, model, tasks, output, accuracy, units, force=force, quiet=quiet or as_json)
+    if as_json:
+        echo_json({key: value for key, value in told.items() if key != "text"})
+    else:
+        click.echo(told["text"])
+
+
+def fit_file(
+    source: Path,
+    model: Path,
+    tasks: Path | None,
+    output: Path,
+    accuracy: float | None,
+    units: str | None,
+    *,
+    force: bool,
+    quiet: bool,
+) -> dict[str, Any]:
+    """Fit a file of markers, write the motion, and say how it went."""
+    from cohorts import formats
+
+    check_output(output, force=force)
+    notes: list[str] = []
+    found, markers = formats.read(source, notes=notes, **({} if units is None else {"units": units}))
+    if formats.holds_of(markers) != "markers":
+        raise CapbenchError(
+            f"Expected markers (3D points), got {found.title}, which holds {formats.holds_of(markers)}.",
+            file=source,
+        )
+    fit = solve(markers, model, tasks, accuracy, quiet=quiet)
+    formats.write(output, fit.motion, overwrite=force)
+    told = summary(fit, notes)
+    told["output"] = str(output)
+    told["text"] = text(told, [("written", readable(output))])
+    return told
+
+
+def fit_demo(folder: Path | None, accuracy: float | None, *, force: bool, quiet: bool) -> dict[str, Any]:
+    """Fit the bundled motion; says how far the angles are from those that its markers were made from."""
+    from cohorts.formats import storage, trc
+
+    output = None if folder is None else folder / DEMO_OUTPUT
+    if folder is not None and output is not None:
+        make_folder(folder)
+        check_output(output, force=force)
+    markers, truth = trc.read(DEMO / "walker.trc"), cast("Motion", storage.read(DEMO / "walker.mot"))
+    fit = solve(markers, DEMO / "walker.osim", None, accuracy, quiet=quiet)
+    told = {**summary(fit, []), "difference": difference(fit.motion, truth)}
+    gap = told["difference"]
+    lines = [
+        (
+            "true angles",
+            f"largest difference {gap['rotation_deg']:.2g}° ({gap['rotation_name']}), "
+            f"{gap['translation_mm']:.2g} mm ({gap['translation_name']})",
+        )
+    ]
+    if output is not None:
+        storage.write(output, fit.motion, overwrite=force)
+        told["output"] = str(output)
+        lines.append(("written", readable(output)))
+    told["text"] = text(told, lines)
+    return told
+
+
+def solve(markers: Markers, model: Path, tasks: Path | None, accuracy: float | None, *, quiet: bool) -> Fit:
+    """The fit, after a word of what is under way."""
+    from capbench.biomech import opensim_tools
+
+    if not quiet:
+        click.echo(f"Fitting {count(len(markers), 'frame')} with OpenSim …", err=True)
+    return opensim_tools.fit(
+        markers, model, tasks=tasks, accuracy=opensim_tools.ACCURACY if accuracy is None else accuracy
+    )
+
+
+def summary(fit: Fit, notes: list[str]) -> dict[str, Any]:
+    """What to tell of a fit, in JSON's terms."""
+    return {
+        "engine": fit.engine,
+        "accuracy": fit.accuracy,
+        "frames": len(fit.motion),
+        "fitted_frames": fit.fitted_frames,
+        "markers": len(fit.markers),
+        "coordinates": len(fit.motion.names),
+        "seconds": fit.seconds,
+        "frames_per_second": fit.fitted_frames / fit.seconds if fit.seconds > 0 else None,
+        "marker_rms_mm": 1000 * fit.rms,
+        "marker_worst_mm": 1000 * float(max(w for w in fit.marker_worst.tolist() if w == w)),
+        "notes": [*notes, *fit.notes],
+    }
+
+
+def text(told: dict[str, Any], more: list[tuple[str, str]]) -> str:
+    """The summary in lines for people."""
+    frames = count(told["fitted_frames"], "frame")
+    rate = told["frames_per_second"]
+    speed = f" ({rate:.0f} frames/s)" if rate else ""
+    pairs = [
+        (
+            "fitted",
+            f"{frames}, {count(told['markers'], 'marker')}, {count(told['coordinates'], 'coordinate')}",
+        ),
+        ("engine", f"{told['engine']}, accuracy {told['accuracy']:g}, {told['seconds']:.1f} s{speed}"),
+        (
+            "markers",
+            f"{told['marker_rms_mm']:.2g} mm from the model's (root mean square), "
+            f"at most {told['marker_worst_mm']:.2g} mm",
+        ),
+        *more,
+        *(("note", note) for note in told["notes"]),
+    ]
+    return facts(pairs)
+
+
+def difference(motion: Motion, truth: Motion) -> dict[str, Any]:
+    """The largest difference of a rotation (degrees) and of a translation (mm), and whose it is."""
+    import numpy as np
+
+    worst = np.abs(motion.select(truth.names).values - truth.values).max(axis=0)
+    found: dict[str, Any] = {}
+    for kind, unit, scale in (("rotation", "deg", 180 / np.pi), ("translation", "mm", 1000.0)):
+        columns = [i for i, k in enumerate(truth.kinds) if k == kind]
+        most = max(columns, key=lambda i: float(worst[i]))
+        found[f"{kind}_{unit}"] = float(worst[most]) * scale
+        found[f"{kind}_name"] = truth.names[most]
+    return found
+
+
+def check_output(output: Path, *, force: bool) -> None:
+    """Refuse an output that could not be written, before the work instead of after it."""
+    from cohorts.formats import writable
+
+    writable(output, "motion")
+    if output.exists() and not force:
+        raise CapbenchError(
+            "Expected a new file, got one that exists.",
+            file=output,
+            fix="choose another name, or allow overwriting with --force",
+        )
+    if not output.parent.is_dir():
+        raise CapbenchError(
+            "Expected an existing folder to write into, got none.",
+            file=output.parent,
+            fix=f"mkdir -p {output.parent}",
+        )
+
+
+def make_folder(folder: Path) -> None:
+    """Make ``folder`` and those above it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise CapbenchError("Expected a folder, got a file.", file=folder) from None
