@@ -262,7 +262,7 @@ cuda = torch.cuda.is_available()
 names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if cuda else []
 print(json.dumps({"cuda": torch.version.cuda, "gpus": names}))
 """
-TORCH = "torch>=2.6,<3"
+TORCH = "torch==2.13.0"  # the one that is tested; a range would take the newest, with gigabytes of CUDA
 
 
 def check_torch(env: Environment) -> list[Check]:

@@ -231,7 +231,7 @@ LANDMINES = {
         "torch",
         "broken",
         "CVE-2025-32434",
-        "python -m pip install 'torch>=2.6,<3'",
+        "python -m pip install torch==2.13.0",
     ),
     "a CUDA torch without a GPU": (
         Fake(outcomes={"torch": Outcome(0, '{"cuda": "13.0", "gpus": []}')}),
@@ -245,7 +245,7 @@ LANDMINES = {
         "torch",
         "missing",
         "optional",
-        "python -m pip install 'torch>=2.6,<3'",
+        "python -m pip install torch==2.13.0",
     ),
     "no ezc3d": (
         Fake(without("ezc3d")),

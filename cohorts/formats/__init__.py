@@ -263,13 +263,17 @@ def writable(path: str | Path, holds: Holds) -> Format:
     if not named and not path.suffix:
         named = [f for f in fits if "/" in f.suffixes]
     if not named:
-        can = ", ".join(f"{f.name} ({' '.join(f.suffixes)})" for f in fits) or "nothing"
+        can = ", ".join(f"{f.name} ({' '.join(_endings(f))})" for f in fits) or "nothing"
         raise CapbenchError(
             f"Expected an output that can hold {holds}, got {path.name!r}.",
             file=path,
             fix=f"one of: {can}",
         )
     return named[0]
+
+
+def _endings(format: Format) -> list[str]:
+    return ["a folder" if suffix == "/" else suffix for suffix in format.suffixes if suffix[0] != "_"]
 
 
 def load_container(path: Path, container: Container | None) -> Any:

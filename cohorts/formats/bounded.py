@@ -31,7 +31,7 @@ from cohorts.errors import CapbenchError, EnvironmentFault, RefusedError
 MB = 1 << 20
 TEXT_LIMIT = 512 * MB  #: trc, mot, csv: an hour of 100 markers at 100 Hz is about 1 GB / 3
 JSON_LIMIT = 256 * MB
-CARD_LIMIT = 4 * MB  #: YAML and TOML written by people
+CARD_LIMIT = 1 * MB  #: YAML and TOML written by people; their parsers are slow
 XML_LIMIT = 64 * MB  #: the largest OpenSim models are about 10 MB
 NPZ_FREE = 64 * MB  #: arrays up to here are read however well they compressed
 NPZ_RATIO = 20  #: beyond, they may not be larger than this times the file (float data compress 1-5x)
@@ -173,7 +173,8 @@ def parse_yaml(
     loader = _yaml_loader(file, allowed)
     try:
         depth = 0
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        # events come one by one, so the depth is known before anything recurses
+        for event in yaml.parse(text, Loader=_yaml_base()):
             if isinstance(event, yaml.AliasEvent):
                 raise RefusedError("Expected no YAML aliases (*name).", file=file, line=_line(event))
             tag = getattr(event, "tag", None)
@@ -200,10 +201,15 @@ def _line(event: Any) -> int:
     return int(event.start_mark.line) + 1
 
 
-def _yaml_loader(file: str | os.PathLike[str] | None, plain_tags: Collection[str]) -> Any:
+def _yaml_base() -> Any:
+    """The safe loader: libyaml's where PyYAML was built with it (ten times as fast)."""
     import yaml
 
-    class Loader(yaml.SafeLoader):
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _yaml_loader(file: str | os.PathLike[str] | None, plain_tags: Collection[str]) -> Any:
+    class Loader(_yaml_base()):  # type: ignore[misc]  # one of two classes with the same methods
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             seen: set[Any] = set()
             for key_node, _ in node.value:

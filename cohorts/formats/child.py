@@ -20,19 +20,22 @@ from numpy.typing import NDArray
 from cohorts.errors import CapbenchError, EnvironmentFault
 from cohorts.formats.bounded import MB, load_npz
 
-CPU_SECONDS = 4  #: for a small file; a hang burns it in as long
+CPU_SECONDS = 3  #: for a small file, ten times what one needs; a hang burns it in as long
 CPU_SECONDS_PER_MB = 20
-MEMORY = 1024 * MB  #: private memory for a small file, shared libraries not counted
+MEMORY = 384 * MB  #: private memory for a small file, shared libraries not counted
 MEMORY_PER_BYTE = 8
 REFUSED = 65  #: exit status of a child that read on but would not have the file; its last line says why
 
 
-def run_child(module: str, path: Path, *, what: str) -> dict[str, NDArray[Any]]:
-    """The arrays that ``cohorts.formats.<module>`` makes of ``path``; ``what`` names the format in errors."""
+def run_child(module: str, path: Path, *, what: str, memory: int = MEMORY) -> dict[str, NDArray[Any]]:
+    """The arrays that ``cohorts.formats.<module>`` makes of ``path``; ``what`` names the format in errors.
+
+    ``memory`` is in bytes, for a small file.
+    """
     path = Path(path).resolve()
     size = path.stat().st_size
     seconds = CPU_SECONDS + CPU_SECONDS_PER_MB * size // MB
-    memory = MEMORY + MEMORY_PER_BYTE * size
+    memory += MEMORY_PER_BYTE * size
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))

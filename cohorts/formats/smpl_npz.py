@@ -103,7 +103,8 @@ def _check_type(arrays: Arrays, family: BodyFamily) -> None:
 def _trans(arrays: Arrays, units: str, notes: list[str]) -> FloatArray:
     if units not in _METRES:
         raise unknown_name("unit", units, _METRES)
-    trans = _numbers(arrays, "trans") * _METRES[units]
+    with np.errstate(invalid="ignore"):  # the noun refuses what is not finite
+        trans = _numbers(arrays, "trans") * _METRES[units]
     farthest = float(np.max(np.abs(trans), initial=0, where=np.isfinite(trans)))
     if farthest > _FARTHEST:
         raise CapbenchError(

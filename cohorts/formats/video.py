@@ -23,12 +23,13 @@ from cohorts.formats.child import run_child
 from cohorts.values import ByValue, FloatArray, frozen
 
 VIDEO_LIMIT = 16384 * MB
+MEMORY = 1536 * MB  #: decoders hold several frames for each of many threads
 #: a "video" that is really a playlist could name other files of this machine, or hosts to call
 _FFMPEG_OPTIONS = (
     "protocol_whitelist;file"
     "|format_whitelist;mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm,mpegts,mpeg,mpegvideo,asf,flv,ogg"
 )
-PIXEL_LIMIT = 8192 * 4608  #: a header can claim any size, and the decoder would make room for it
+PIXEL_LIMIT = 5120 * 2880  #: a header can claim any size, and the decoder would make room for it
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +75,7 @@ class VideoInfo(ByValue):
 def read(path: Path, *, notes: list[str] | None = None) -> VideoInfo:
     """What the video holds, found by decoding all of it in a child process (about 200 to 400 frames/s)."""
     notes = [] if notes is None else notes
-    found = run_child("video_child", regular_file(path, VIDEO_LIMIT), what="video")
+    found = run_child("video_child", regular_file(path, VIDEO_LIMIT), what="video", memory=MEMORY)
     width, height = (int(n) for n in found["size"])
     info = VideoInfo(
         codec=str(found["codec"]),
