@@ -383,7 +383,10 @@ def test_the_ranges_are_those_of_the_package() -> None:
     known = {package.requirement for package in CORE} | set(SMALL)
     assert known == set(project["dependencies"])
     extras = {spec for specs in project["optional-dependencies"].values() for spec in specs}
-    assert {spec for spec, _ in OPTIONAL} | {TORCH} <= extras
+    assert {spec for spec, _ in OPTIONAL} <= extras
+    wanted = next(spec for spec in extras if spec.startswith("torch>"))
+    assert TORCH in (ROOT / "constraints.txt").read_text().split()
+    assert within(TORCH.removeprefix("torch=="), wanted)
 
 
 # --- the real machine ---------------------------------------------------------------------------
