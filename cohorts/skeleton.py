@@ -14,15 +14,11 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-import numpy as np
-
+from cohorts.bounded import load_yaml
 from cohorts.errors import CapbenchError, unknown_name
 from cohorts.values import FrozenDict, check_unique
-
-if TYPE_CHECKING:
-    from cohorts.recording import Keypoints, Markers
 
 Side = Literal["left", "right", "middle"]
 FOLDER = Path(__file__).parent / "skeletons"
@@ -175,74 +171,6 @@ class SkeletonMap:
     approximate: Mapping[str, Approximation]
     missing: tuple[str, ...]
 
-    def apply(self, keypoints: Keypoints, *, approximate: bool = True) -> Keypoints:
-        """``keypoints`` in the target skeleton; missing points (and, on demand, approximate ones) are NaN.
-
-        A mean of several points takes the lowest of their confidences, and their mean covariance / n
-        as if their errors were independent.
-        """
-        from cohorts.recording import Keypoints
-
-        if keypoints.skeleton != self.source:
-            raise CapbenchError(
-                f"Expected keypoints of skeleton {self.source.name}, got {keypoints.skeleton.name}."
-            )
-        xy, confidence, covariance = self._gather(
-            keypoints.xy, keypoints.confidence, keypoints.covariance, approximate
-        )
-        return Keypoints(
-            camera=keypoints.camera,
-            time=keypoints.time,
-            xy=xy,
-            skeleton=self.target,
-            confidence=confidence,
-            person=keypoints.person,
-            covariance=covariance,
-            frames=keypoints.frames,
-            score=keypoints.score,
-        )
-
-    def apply_to_markers(self, markers: Markers, *, approximate: bool = True) -> Markers:
-        """``markers`` named by the source skeleton (or its aliases), as the target's markers; as ``apply``.
-
-        Markers the source skeleton does not know are left out; those that are not there count as missing.
-        """
-        from cohorts.recording import Markers
-
-        places = {self.source.aliases.get(name, name): i for i, name in enumerate(markers.names)}
-        places |= {name: i for i, name in enumerate(markers.names)}  # a point's own name beats an alias
-        shape = len(markers), len(self.source)
-        xyz, confidence = np.full((*shape, 3), np.nan), np.zeros(shape)
-        here = [k for k, point in enumerate(self.source.points) if point in places]
-        if not here:
-            raise CapbenchError(
-                f"Expected markers of skeleton {self.source.name}, got none of them "
-                f"but {', '.join(markers.names[:10])}."
-            )
-        columns = [places[self.source.points[k]] for k in here]
-        xyz[:, here], confidence[:, here] = markers.xyz[:, columns], markers.confidence[:, columns]
-        xyz, confidence, _ = self._gather(xyz, confidence, None, approximate)
-        return Markers(markers.time, self.target.points, xyz, confidence)
-
-    def _gather(
-        self, points: Any, confidence: Any, covariance: Any, approximate: bool
-    ) -> tuple[Any, Any, Any]:
-        frames, size = points.shape[0], len(self.target)
-        new_points = np.full((frames, size, points.shape[2]), np.nan)
-        new_confidence = np.zeros((frames, size))
-        new_covariance = None if covariance is None else np.full((frames, size, 2, 2), np.nan)
-        takes: dict[str, tuple[str, ...]] = {target: (source,) for target, source in self.exact.items()}
-        if approximate:
-            takes |= {target: a.points for target, a in self.approximate.items()}
-        for target, sources in takes.items():
-            k = self.target.index(target)
-            rows = [self.source.index(s) for s in sources]
-            new_points[:, k] = points[:, rows].mean(axis=1)
-            new_confidence[:, k] = confidence[:, rows].min(axis=1)  # 0 where a part is missing
-            if new_covariance is not None:
-                new_covariance[:, k] = covariance[:, rows].mean(axis=1) / len(rows)
-        return new_points, new_confidence, new_covariance
-
 
 def _stand_in(landmark: str, own: Mapping[str, str]) -> Approximation | None:
     """The best stand-in for ``landmark`` among the landmarks in ``own`` (landmark -> point)."""
@@ -283,16 +211,10 @@ def describe(landmark: str) -> str:
     return f"{text} {_vocabulary()['families'].get(family, f'as {family} has it')}" if family else text
 
 
-def _load(path: Path) -> Any:
-    from cohorts.formats.bounded import load_yaml
-
-    return load_yaml(path)
-
-
 @cache
 def _vocabulary() -> Mapping[str, Any]:
     """``landmarks.yaml`` with each ``SIDE_*`` landmark as a left and a right one."""
-    card = _load(FOLDER / "landmarks.yaml")
+    card = load_yaml(FOLDER / "landmarks.yaml")
     landmarks: dict[str, Any] = {}
     for name, entry in card["landmarks"].items():
         for side in ("left", "right") if name.startswith("SIDE_") else ("",):
@@ -320,7 +242,7 @@ def skeleton(name: str) -> Skeleton:
     """The built-in skeleton ``name``, such as "coco-17"."""
     if name not in skeleton_names():
         raise unknown_name("skeleton", name, skeleton_names())
-    return parse_skeleton(_load(FOLDER / f"{name}.yaml"), file=FOLDER / f"{name}.yaml")
+    return parse_skeleton(load_yaml(FOLDER / f"{name}.yaml"), file=FOLDER / f"{name}.yaml")
 
 
 _KEYS = {"name", "title", "source", "points", "flip_pairs", "limbs", "sigmas_source"}
@@ -329,7 +251,7 @@ _POINT_KEYS = {"name", "landmark", "sigma", "aliases"}
 
 def parse_skeleton(card: Any, *, file: Path | None = None) -> Skeleton:
     """A skeleton from a parsed YAML card; unknown keys and wrong types are refused."""
-    from cohorts.formats.bounded import about
+    from cohorts.bounded import about
 
     with about(file) if file is not None else nullcontext():
         _check_keys(card, _KEYS, {"name", "points"}, "a skeleton")

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from cohorts.bounded import load_xml, parse_number
 from cohorts.errors import CapbenchError, RefusedError
-from cohorts.formats.bounded import load_xml, parse_number
 
 
 @dataclass(frozen=True)

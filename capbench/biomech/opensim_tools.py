@@ -21,9 +21,9 @@ import numpy as np
 
 from capbench.biomech import opensim_child
 from capbench.biomech.opensim_setup import CoordinateTask, ModelNames, Tasks, model_names, read_tasks
+from cohorts.bounded import MB, shorten
 from cohorts.errors import CapbenchError, EnvironmentFault
 from cohorts.formats import storage, trc
-from cohorts.formats.bounded import MB, shorten
 from cohorts.recording import Kind, Markers, Motion, Signals, kind_by_name
 from cohorts.values import FloatArray
 

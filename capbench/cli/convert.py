@@ -131,13 +131,14 @@ def convert(
     """Read, cut, map, write, read back; the JSON-able account of it."""
     from capbench.cli.info import recognised
     from cohorts import formats
+    from cohorts.remap import remap_keypoints
 
     found = recognised(source, from_format)
     out, value, notes = _read(source, target, found, to_format, options, cut)
     value = _cut(value, cut, source)
     mapping = _mapping(value, map_to)
     if mapping is not None:
-        value = tuple(mapping.apply(track) for track in value)
+        value = tuple(remap_keypoints(track, mapping) for track in value)
     choice = {} if to_units is None else {"units": to_units}
     formats.write(target, value, format=out.name, overwrite=force, **choice)
     return {

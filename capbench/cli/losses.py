@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from capbench.cli.common import count
-from cohorts.formats.bounded import shorten
+from cohorts.bounded import shorten
 
 #: field -> what it is in words
 WORDS = {

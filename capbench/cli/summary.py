@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from capbench.cli.common import count, plain, share, table
+from cohorts.bounded import shorten
 from cohorts.camera import Camera
-from cohorts.formats.bounded import shorten
 from cohorts.recording import BodyParameters, Keypoints, Markers, Motion, Signals, Timed
 
 FEW = 8  #: rows of a table unless all are asked for

@@ -6,7 +6,7 @@ One module per format. A module offers
   oddities that did not stop it are appended to ``notes``, in words;
 - ``write(path, noun, *, overwrite=False, **options)`` where writing makes sense;
 - ``recognise(content) -> bool`` where several formats share a container (JSON, npz, pickle, TOML, YAML,
-  XML): ``content`` is the container as parsed by :mod:`cohorts.formats.bounded`.
+  XML): ``content`` is the container as parsed by :mod:`cohorts.bounded`.
 
 The table ``FORMATS`` is the one place that lists them.
 """
@@ -278,7 +278,7 @@ def _endings(format: Format) -> list[str]:
 
 def load_container(path: Path, container: Container | None) -> Any:
     """The content of a shared container, parsed and bounded; a folder gives its sorted file names."""
-    from cohorts.formats import bounded
+    from cohorts import bounded
     from cohorts.formats.inert_pickle import load_pickle
 
     if path.is_dir():

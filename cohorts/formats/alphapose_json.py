@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from cohorts.bounded import about, load_json
 from cohorts.errors import CapbenchError
 from cohorts.formats import keypoint_lists as lists
-from cohorts.formats.bounded import about, load_json
 from cohorts.recording import Keypoints
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from cohorts.bounded import TEXT_LIMIT, about, regular_file, replacing, shorten
 from cohorts.errors import CapbenchError, EnvironmentFault
-from cohorts.formats.bounded import TEXT_LIMIT, about, regular_file, replacing, shorten
 from cohorts.formats.child import run_child
 from cohorts.recording import Markers
 

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from cohorts.bounded import parse_number, shorten
 from cohorts.camera import Camera
 from cohorts.errors import CapbenchError
-from cohorts.formats.bounded import parse_number, shorten
 from cohorts.values import FloatArray, check_unique
 
 Units = Literal["m", "cm", "mm"]

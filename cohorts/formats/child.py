@@ -17,8 +17,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from cohorts.bounded import MB, load_npz
 from cohorts.errors import CapbenchError, EnvironmentFault
-from cohorts.formats.bounded import MB, load_npz
 
 CPU_SECONDS = 3  #: for a small file, ten times what one needs; a hang burns it in as long
 CPU_SECONDS_PER_MB = 20

@@ -7,8 +7,8 @@ import io
 from pathlib import Path
 from typing import Literal
 
+from cohorts.bounded import one_line, read_lines, write_text
 from cohorts.errors import CapbenchError
-from cohorts.formats.bounded import one_line, read_lines, write_text
 from cohorts.formats.table_columns import from_columns, to_columns
 from cohorts.formats.text_rows import parse_rows
 from cohorts.recording import Markers, Motion, Signals

@@ -21,8 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn
 
+from cohorts.bounded import MB, about, read_bytes
 from cohorts.errors import CapbenchError, RefusedError
-from cohorts.formats.bounded import MB, about, read_bytes
 from cohorts.formats.inert_values import (
     KNOWN,
     InertObject,

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from cohorts.bounded import about, shorten, write_text
 from cohorts.errors import CapbenchError, RefusedError
-from cohorts.formats.bounded import about, shorten, write_text
 from cohorts.recording import Keypoints
 from cohorts.skeleton import Skeleton, skeleton, skeleton_names
 from cohorts.values import FloatArray, IntArray

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cohorts.bounded import about, shorten
 from cohorts.errors import CapbenchError, RefusedError
 from cohorts.formats import keypoint_lists as lists
 from cohorts.formats.alphapose_json import frame_numbers
-from cohorts.formats.bounded import about, shorten
 from cohorts.formats.inert_pickle import load_pickle
 from cohorts.formats.inert_values import InertObject
 from cohorts.recording import Keypoints

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from cohorts.bounded import about, load_json
 from cohorts.errors import CapbenchError
 from cohorts.formats import keypoint_lists as lists
-from cohorts.formats.bounded import about, load_json
 from cohorts.recording import Keypoints
 from cohorts.values import FloatArray
 

@@ -14,8 +14,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from cohorts.bounded import NPZ_FREE, NPZ_RATIO, about, load_npz, replacing
 from cohorts.errors import CapbenchError
-from cohorts.formats.bounded import NPZ_FREE, NPZ_RATIO, about, load_npz, replacing
 from cohorts.recording import Keypoints, Kind, Markers, Motion
 from cohorts.skeleton import Skeleton, skeleton, skeleton_names
 from cohorts.values import FloatArray

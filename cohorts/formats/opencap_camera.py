@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from cohorts.bounded import CARD_LIMIT, about
 from cohorts.camera import Camera
 from cohorts.errors import CapbenchError
-from cohorts.formats.bounded import CARD_LIMIT, about
 from cohorts.formats.camera_fields import check_rig, matrix_of, numbers, rotation_from, shown
 from cohorts.formats.inert_pickle import load_pickle
 from cohorts.values import FloatArray

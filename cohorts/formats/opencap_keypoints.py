@@ -10,8 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from cohorts.bounded import about
 from cohorts.formats import keypoint_lists as lists
-from cohorts.formats.bounded import about
 from cohorts.formats.inert_pickle import load_pickle
 from cohorts.formats.openpose_json import person_detection
 from cohorts.recording import Keypoints

@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from cohorts.bounded import CARD_LIMIT, about, parse_yaml, read_text, shorten, write_text
 from cohorts.camera import Camera
 from cohorts.errors import CapbenchError
-from cohorts.formats.bounded import CARD_LIMIT, about, parse_yaml, read_text, shorten, write_text
 from cohorts.formats.camera_fields import (
     Units,
     check_names,

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cohorts.bounded import JSON_LIMIT, MB, about, load_json, shorten
 from cohorts.errors import CapbenchError, EnvironmentFault, RefusedError
 from cohorts.formats import keypoint_lists as lists
-from cohorts.formats.bounded import JSON_LIMIT, MB, about, load_json, shorten
 from cohorts.recording import Keypoints
 
 FILE_LIMIT = 16 * MB  #: one frame

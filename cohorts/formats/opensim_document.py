@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cohorts.bounded import load_xml, parse_number, shorten
 from cohorts.errors import CapbenchError
-from cohorts.formats.bounded import load_xml, parse_number, shorten
 from cohorts.values import FrozenDict
 
 #: what the root element holds -> what that is in words

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from cohorts.bounded import MB, NPZ_FREE, NPZ_LIMIT, NPZ_RATIO, regular_file, replacing
 from cohorts.errors import CapbenchError, EnvironmentFault, RefusedError
-from cohorts.formats.bounded import MB, NPZ_FREE, NPZ_LIMIT, NPZ_RATIO, regular_file, replacing
 from cohorts.formats.table_columns import from_columns, to_columns
 from cohorts.recording import Markers, Motion, Signals
 

@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 
+from cohorts.bounded import Element, about, load_xml
 from cohorts.camera import Camera
 from cohorts.errors import CapbenchError
-from cohorts.formats.bounded import Element, about, load_xml
 from cohorts.formats.camera_fields import check_rig, number
 from cohorts.values import FloatArray
 

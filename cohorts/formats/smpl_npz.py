@@ -15,8 +15,8 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from cohorts.bounded import about, load_npz, replacing
 from cohorts.errors import CapbenchError, unknown_name
-from cohorts.formats.bounded import about, load_npz, replacing
 from cohorts.formats.keypoint_lists import check_rate
 from cohorts.recording import BodyFamily, BodyParameters
 from cohorts.values import FloatArray

@@ -18,8 +18,8 @@ from typing import Literal
 
 import numpy as np
 
+from cohorts.bounded import about, one_line, read_lines, shorten, write_text
 from cohorts.errors import CapbenchError
-from cohorts.formats.bounded import about, one_line, read_lines, shorten, write_text
 from cohorts.formats.text_rows import parse_rows
 from cohorts.recording import Motion, Signals, kind_by_name
 from cohorts.values import FloatArray

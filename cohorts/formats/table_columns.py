@@ -13,8 +13,8 @@ from typing import Literal
 
 import numpy as np
 
+from cohorts.bounded import about, shorten
 from cohorts.errors import CapbenchError
-from cohorts.formats.bounded import about, shorten
 from cohorts.recording import Kind, Markers, Motion, Signals, kind_by_name
 from cohorts.values import FloatArray
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from cohorts.bounded import about, load_toml, shorten, write_text
 from cohorts.camera import Camera
 from cohorts.errors import CapbenchError
-from cohorts.formats.bounded import about, load_toml, shorten, write_text
 from cohorts.formats.camera_fields import (
     Units,
     check_names,

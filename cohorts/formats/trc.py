@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from cohorts.bounded import about, one_line, parse_number, read_lines, shorten, write_text
 from cohorts.errors import CapbenchError
-from cohorts.formats.bounded import about, one_line, parse_number, read_lines, shorten, write_text
 from cohorts.formats.text_rows import parse_rows
 from cohorts.recording import Markers
 from cohorts.values import FloatArray

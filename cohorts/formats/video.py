@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cohorts.bounded import MB, regular_file
 from cohorts.errors import CapbenchError, EnvironmentFault
-from cohorts.formats.bounded import MB, regular_file
 from cohorts.formats.child import run_child
 from cohorts.values import ByValue, FloatArray, frozen
 

@@ -10,6 +10,7 @@ import pytest
 
 from cohorts import skeleton, skeleton_names
 from cohorts.formats import trc
+from cohorts.remap import remap_markers
 from cohorts.skeleton import FOLDER
 
 
@@ -321,7 +322,7 @@ def test_recorded_marker_names_resolve(shared_data: Path) -> None:
 def test_recorded_markers_become_coco_points(shared_data: Path) -> None:
     static = trc.read(shared_data / "labvalidation_subject4" / "markers" / "static1.trc")
     mocap, coco = skeleton("opencap-mocap-49"), skeleton("coco-17")
-    made = mocap.map_to(coco).apply_to_markers(static)
+    made = remap_markers(static, mocap.map_to(coco))
     # from the mean positions of HJC, r_knee, r_mknee, r_ankle and r_mankle in the file, by hand
     hip, knee, ankle = (made.select([f"right_{j}"]).xyz[:, 0] for j in ("hip", "knee", "ankle"))
     assert np.linalg.norm((hip - knee).mean(axis=0)) == pytest.approx(0.393, abs=0.002)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cohorts.bounded import parse_yaml
 from cohorts.camera import Camera
 from cohorts.errors import CapbenchError, RefusedError
 from cohorts.formats import opencv_cameras
-from cohorts.formats.bounded import parse_yaml
 
 OPENCV = """%YAML:1.0
 ---

@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
+from cohorts.bounded import load_xml
 from cohorts.camera import Camera
 from cohorts.errors import CapbenchError, RefusedError
 from cohorts.formats import qualisys_cameras
-from cohorts.formats.bounded import load_xml
 
 # A camera 4 m along world x and 1.5 m up that looks back along -x: its right is world +y, its up world +z,
 # its backwards world +x. Focal length 1000 and 1010 px, centre point at (600 + 10, 400 + 20) on the sensor,

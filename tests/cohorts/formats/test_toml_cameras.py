@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cohorts.bounded import load_toml
 from cohorts.camera import Camera
 from cohorts.errors import CapbenchError
 from cohorts.formats import toml_cameras
-from cohorts.formats.bounded import load_toml
 from cohorts.formats.camera_fields import matrix_of, vector_of
 
 POSE2SIM = """

@@ -6,8 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from cohorts import CapbenchError, EnvironmentFault, RefusedError
-from cohorts.formats import bounded
+from cohorts import CapbenchError, EnvironmentFault, RefusedError, bounded
 
 
 def put(tmp_path, content, name="a"):
