@@ -200,6 +200,7 @@ CORE = (
     Package("numpy>=2.1,<3", "import numpy", "everything"),
     Package("scipy>=1.13", "import scipy", "metrics"),
     Package("pandas>=2.2,<4", "import pandas", "tables"),
+    Package("numba>=0.61", "import numba", "the fast inverse kinematics"),
     Package("opensim>=4.6,<4.7", _OPENSIM, "scaling and inverse kinematics"),
     Package("onnxruntime>=1.20", _ONNX, "the built-in pose model"),
     Package("opencv-python-headless>=4.10,<6", _VIDEO, "reading videos", "video decoding"),

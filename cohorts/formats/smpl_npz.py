@@ -65,7 +65,7 @@ def read(
         return BodyParameters(
             family=family,
             time=_time(arrays, len(poses), rate, notes),
-            poses=poses.reshape(len(poses), -1, 3),
+            poses=poses.reshape(len(poses), poses.shape[1] // 3, 3),
             trans=trans,
             betas=_betas(arrays),
             gender=_gender(arrays, notes),

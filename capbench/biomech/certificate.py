@@ -1,0 +1,114 @@
+"""The proof that comes with each frame: how good the optimum is, and how far noise could have moved it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from capbench.biomech import kernel_numba
+from capbench.biomech.problem import Problem
+from cohorts.values import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from capbench.biomech.solve import Chain
+
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Per frame, and per free coordinate where it says so.
+
+    Attributes
+    ----------
+    coordinates : names of the Q free coordinates
+    cost : (T,) OpenSim's objective, m² (+ coordinate tasks)
+    gradient : (T,) largest component of the gradient projected on the bounds; NaN in empty frames
+    iterations : (T,) Newton steps of the chain that was kept
+    converged : (T,) whether the gradient is below the tolerance
+    markers : (T,) how many markers were seen
+    rms : (T,) metres, root mean square distance of the seen markers, unweighted
+    observed : (T, Q) whether a seen marker depends on the coordinate; else it was held
+    bounded : (T, Q) whether the coordinate lies on its bound and is pushed against it
+    sigma : (T, Q) standard deviation, radians or metres, of noise in the markers carried to the
+        coordinate: NaN where it is held, 0 where it is bounded
+    """
+
+    coordinates: tuple[str, ...]
+    cost: FloatArray
+    gradient: FloatArray
+    iterations: IntArray
+    converged: BoolArray
+    markers: IntArray
+    rms: FloatArray
+    observed: BoolArray
+    bounded: BoolArray
+    sigma: FloatArray
+
+
+def spread(
+    problem: Problem,
+    q: FloatArray,
+    y: FloatArray,
+    chain: Chain,
+    covariance: FloatArray | float | None,
+) -> Certificate:
+    """The certificate of coordinates ``q`` (T, Q) found for markers ``y`` (T, M, 3)."""
+    frames, size = q.shape
+    there = np.asarray(np.isfinite(y).all(axis=-1))
+    hessian, noise = np.zeros((frames, size, size)), np.zeros((frames, size, size))
+    gradient, observed = np.zeros((frames, size)), np.zeros((frames, size), dtype=bool)
+    rms = np.full(frames, np.nan)
+    given = covariance if isinstance(covariance, np.ndarray) else np.zeros((0, 0, 3, 3))
+    kernel_numba.certify_frames(
+        problem.arrays, problem.weights, np.nan_to_num(q), y, np.ascontiguousarray(given), hessian, noise,
+        gradient, observed, rms,
+    )  # fmt: skip
+    low, high = problem.tree.low, problem.tree.high
+    bounded = observed & (((q <= low) & (gradient > 0)) | ((q >= high) & (gradient < 0)))
+    free = observed & ~bounded
+    sigma = _sigma(hessian, noise, free)
+    if covariance is None:
+        sigma *= _marker_noise(there, rms, free)
+    elif not isinstance(covariance, np.ndarray):
+        sigma *= np.sqrt(covariance)
+    sigma = np.where(bounded, 0.0, np.where(observed, sigma, np.nan))
+    sigma[chain.status == kernel_numba.EMPTY] = np.nan
+    return Certificate(
+        problem.tree.coordinates,
+        chain.cost,
+        chain.slope,
+        chain.iterations,
+        chain.status == kernel_numba.CONVERGED,
+        there.sum(axis=1),
+        rms,
+        observed & (chain.status != kernel_numba.EMPTY)[:, None],
+        bounded,
+        sigma,
+    )
+
+
+def _sigma(hessian: FloatArray, noise: FloatArray, free: BoolArray) -> FloatArray:
+    """(T, Q) square roots of the diagonal of H⁻¹ N H⁻¹ over the free coordinates."""
+    both = free[:, :, None] & free[:, None, :]
+    eye = np.eye(hessian.shape[1])
+    h = np.where(both, hessian, eye)
+    n = np.where(both, noise, 0.0)
+    try:
+        inverse = np.linalg.inv(h)
+    except np.linalg.LinAlgError:
+        inverse = np.linalg.pinv(h)
+    covariance = inverse @ n @ np.swapaxes(inverse, 1, 2)
+    return np.sqrt(np.maximum(np.diagonal(covariance, axis1=1, axis2=2), 0.0))
+
+
+def _marker_noise(there: BoolArray, rms: FloatArray, free: BoolArray) -> float:
+    """One marker's standard deviation per axis, metres, from the misfit per degree of freedom left."""
+    count = 3 * there.sum(axis=1)
+    left = count - free.sum(axis=1)
+    squares = np.nan_to_num(rms) ** 2 * there.sum(axis=1)
+    good = left > 0
+    return float(np.sqrt(squares[good].sum() / max(left[good].sum(), 1)))

@@ -1,0 +1,668 @@
+"""Newton's method for one frame, compiled: the exact Hessian of the marker problem in time linear in markers.
+
+For an element b and any element a between it and the root (z their axes, o their origins, J how a marker p
+moves with u, r = p - y its residual), summed over the markers beyond b::
+
+    ∂/∂u_b       = Σ w r·J_b
+    ∂²/∂u_a ∂u_b = Σ w J_a·J_b  +  z_a · Σ w J_b × r      (the second term only where a turns)
+
+Both need only sums over the markers beyond b: of w, w p, w p pᵀ, w r and w p rᵀ, 22 numbers per element that
+are added up from the tips to the root. The chain rule through ``u = f(q)`` then gives the derivatives in q.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from cohorts.values import FloatArray, IntArray
+
+Arrays = tuple[NDArray[Any], ...]
+BoolArray = NDArray[np.bool_]
+
+# no "nnan"/"ninf": they would delete the tests for missing markers
+FLAGS = {"contract", "reassoc", "nsz", "arcp", "afn"}
+SUMS = 22
+LONGEST_STEP = 1.0  #: radians or metres in one iteration: an outlier must not throw the pose around
+
+CONVERGED, STALLED, EMPTY = 0, 1, 2
+"""Status of a frame: projected gradient small enough; no step lowers the cost any more; no markers."""
+
+
+@nb.njit(cache=True, fastmath=FLAGS, inline="always")
+def _function(kind: int, first: int, count: int, table: FloatArray, x: float) -> tuple[float, float, float]:
+    """Value, first and second derivative of an element's function."""
+    if kind == 0:
+        return x, 1.0, 0.0
+    if kind == 1:
+        f = d = dd = 0.0
+        for i in range(first, first + count):
+            dd = dd * x + 2.0 * d
+            d = d * x + f
+            f = f * x + table[i, 0]
+        return f, d, dd
+    last = first + count - 1
+    if x < table[first, 0]:
+        return table[first, 1] + table[first, 2] * (x - table[first, 0]), table[first, 2], 0.0
+    if x > table[last, 0]:
+        return table[last, 1] + table[last, 2] * (x - table[last, 0]), table[last, 2], 0.0
+    low, high = first, last
+    while high - low > 1:
+        middle = (low + high) // 2
+        if table[middle, 0] <= x:
+            low = middle
+        else:
+            high = middle
+    h = x - table[low, 0]
+    b, c, d3 = table[low, 2], table[low, 3], table[low, 4]
+    return table[low, 1] + h * (b + h * (c + h * d3)), b + h * (2 * c + 3 * h * d3), 2 * c + 6 * h * d3
+
+
+@nb.njit(cache=True, fastmath=FLAGS)
+def place_elements(p: Arrays, q: FloatArray, frame: FloatArray, du: FloatArray, ddu: FloatArray) -> None:
+    """Frames of all elements in ground at ``q``: (E, 12) rotation rows, then origin; and f', f'' (E,)."""
+    parent, slides, coordinate, rotation, translation, kind, first, count, table = p[:9]
+    for e in range(parent.shape[0]):
+        R, t = rotation[e], translation[e]
+        u, du[e], ddu[e] = _function(kind[e], first[e], count[e], table, q[coordinate[e]])
+        a = parent[e]
+        f = frame[e]
+        if a < 0:
+            for i in range(3):
+                for j in range(3):
+                    f[3 * i + j] = R[i, j]
+                f[9 + i] = t[i]
+        else:
+            g = frame[a]
+            for i in range(3):
+                x0, x1, x2 = g[3 * i], g[3 * i + 1], g[3 * i + 2]
+                for j in range(3):
+                    f[3 * i + j] = x0 * R[0, j] + x1 * R[1, j] + x2 * R[2, j]
+                f[9 + i] = x0 * t[0] + x1 * t[1] + x2 * t[2] + g[9 + i]
+        if slides[e]:
+            for i in range(3):
+                f[9 + i] += f[3 * i + 2] * u
+        else:
+            c, s = math.cos(u), math.sin(u)
+            for i in range(3):
+                x0, x1 = f[3 * i], f[3 * i + 1]
+                f[3 * i] = x0 * c + x1 * s
+                f[3 * i + 1] = x1 * c - x0 * s
+
+
+@nb.njit(cache=True, fastmath=FLAGS)
+def misfit(
+    p: Arrays, q: FloatArray, y: FloatArray, w: FloatArray, frame: FloatArray, sums: FloatArray
+) -> float:
+    """The cost at ``q``, its frames placed; each element's own markers are added up in ``sums`` (E, 22).
+
+    ``w`` is 0 for missing markers and sums to 1.
+    """
+    marker_element, marker_at, order, _, task_weight, task_value = p[9:]
+    for e in range(sums.shape[0]):
+        for k in range(SUMS):
+            sums[e, k] = 0.0
+    cost = 0.0
+    for m in range(marker_element.shape[0]):
+        weight = w[m]
+        if weight == 0.0:
+            continue
+        e = marker_element[m]
+        p0, p1, p2 = marker_at[m, 0], marker_at[m, 1], marker_at[m, 2]
+        if e >= 0:
+            f = frame[e]
+            l0, l1, l2 = p0, p1, p2
+            p0 = f[0] * l0 + f[1] * l1 + f[2] * l2 + f[9]
+            p1 = f[3] * l0 + f[4] * l1 + f[5] * l2 + f[10]
+            p2 = f[6] * l0 + f[7] * l1 + f[8] * l2 + f[11]
+        r0, r1, r2 = p0 - y[m, 0], p1 - y[m, 1], p2 - y[m, 2]
+        cost += 0.5 * weight * (r0 * r0 + r1 * r1 + r2 * r2)
+        if e >= 0:
+            S = sums[e]
+            w0, w1, w2 = weight * p0, weight * p1, weight * p2
+            S[0] += weight
+            S[1] += w0
+            S[2] += w1
+            S[3] += w2
+            S[4] += w0 * p0
+            S[5] += w1 * p1
+            S[6] += w2 * p2
+            S[7] += w0 * p1
+            S[8] += w0 * p2
+            S[9] += w1 * p2
+            S[10] += weight * r0
+            S[11] += weight * r1
+            S[12] += weight * r2
+            S[13] += w0 * r0
+            S[14] += w0 * r1
+            S[15] += w0 * r2
+            S[16] += w1 * r0
+            S[17] += w1 * r1
+            S[18] += w1 * r2
+            S[19] += w2 * r0
+            S[20] += w2 * r1
+            S[21] += w2 * r2
+    for i in range(order.shape[0]):
+        c = order[i]
+        d = q[c] - task_value[c]
+        cost += 0.5 * task_weight[c] * d * d
+    return cost
+
+
+@nb.njit(cache=True, fastmath=FLAGS)
+def slopes(
+    p: Arrays,
+    q: FloatArray,
+    frame: FloatArray,
+    du: FloatArray,
+    sums: FloatArray,
+    push: FloatArray,
+    gradient: FloatArray,
+) -> None:
+    """Carry ``sums`` from tips to root; ∂cost/∂u (E,) goes into ``push``, ∂cost/∂q into ``gradient``."""
+    parent, slides, coordinate = p[:3]
+    order, task_weight, task_value = p[11], p[13], p[14]
+    for i in range(order.shape[0]):
+        c = order[i]
+        gradient[c] = task_weight[c] * (q[c] - task_value[c])
+    for e in range(parent.shape[0] - 1, -1, -1):
+        S, f = sums[e], frame[e]
+        z0, z1, z2 = f[2], f[5], f[8]
+        if slides[e]:
+            g = z0 * S[10] + z1 * S[11] + z2 * S[12]
+        else:
+            g = (
+                z0 * (S[18] - S[20] - (f[10] * S[12] - f[11] * S[11]))
+                + z1 * (S[19] - S[15] - (f[11] * S[10] - f[9] * S[12]))
+                + z2 * (S[14] - S[16] - (f[9] * S[11] - f[10] * S[10]))
+            )
+        push[e] = g
+        gradient[coordinate[e]] += g * du[e]
+        if parent[e] >= 0:
+            A = sums[parent[e]]
+            for k in range(SUMS):
+                A[k] += S[k]
+
+
+@nb.njit(cache=True, fastmath=FLAGS)
+def curvature(
+    p: Arrays,
+    frame: FloatArray,
+    du: FloatArray,
+    ddu: FloatArray,
+    sums: FloatArray,
+    push: FloatArray,
+    hessian: FloatArray,
+) -> None:
+    """The exact Hessian in q from carried sums: ``hessian[c, b]`` for each b between c and the root."""
+    parent, slides, coordinate = p[:3]
+    order, ancestor, task_weight = p[11], p[12], p[13]
+    for i in range(order.shape[0]):
+        c = order[i]
+        b = c
+        while b >= 0:
+            hessian[c, b] = 0.0
+            b = ancestor[b]
+        hessian[c, c] = task_weight[c]
+    for e in range(parent.shape[0]):
+        S, f = sums[e], frame[e]
+        W = S[0]
+        z0, z1, z2 = f[2], f[5], f[8]
+        o0, o1, o2 = f[9], f[10], f[11]
+        # F = Σ w J, M = Σ w p × J + Σ w J × r
+        if slides[e]:
+            F0, F1, F2 = W * z0, W * z1, W * z2
+            M0 = S[2] * z2 - S[3] * z1 + z1 * S[12] - z2 * S[11]
+            M1 = S[3] * z0 - S[1] * z2 + z2 * S[10] - z0 * S[12]
+            M2 = S[1] * z1 - S[2] * z0 + z0 * S[11] - z1 * S[10]
+        else:
+            d0, d1, d2 = S[1] - W * o0, S[2] - W * o1, S[3] - W * o2
+            F0, F1, F2 = z1 * d2 - z2 * d1, z2 * d0 - z0 * d2, z0 * d1 - z1 * d0
+            spread = S[4] + S[5] + S[6] - (S[1] * o0 + S[2] * o1 + S[3] * o2)
+            spread += o0 * S[10] + o1 * S[11] + o2 * S[12] - (S[13] + S[17] + S[21])
+            along = S[1] * z0 + S[2] * z1 + S[3] * z2 - (z0 * S[10] + z1 * S[11] + z2 * S[12])
+            M0 = z0 * spread + o0 * along + (S[13] - S[4]) * z0 + (S[14] - S[7]) * z1 + (S[15] - S[8]) * z2
+            M1 = z1 * spread + o1 * along + (S[16] - S[7]) * z0 + (S[17] - S[5]) * z1 + (S[18] - S[9]) * z2
+            M2 = z2 * spread + o2 * along + (S[19] - S[8]) * z0 + (S[20] - S[9]) * z1 + (S[21] - S[6]) * z2
+        c = coordinate[e]
+        row = hessian[c]
+        row[c] += push[e] * ddu[e]
+        own = du[e]
+        b = e
+        while b >= 0:
+            g = frame[b]
+            if slides[b]:
+                h = g[2] * F0 + g[5] * F1 + g[8] * F2
+            else:
+                h = (
+                    g[2] * (M0 - (g[10] * F2 - g[11] * F1))
+                    + g[5] * (M1 - (g[11] * F0 - g[9] * F2))
+                    + g[8] * (M2 - (g[9] * F1 - g[10] * F0))
+                )
+            k = coordinate[b]
+            h *= own * du[b]
+            row[k] += 2.0 * h if k == c and b != e else h
+            b = parent[b]
+
+
+@nb.njit(cache=True, fastmath=FLAGS)
+def _factor(
+    order: IntArray,
+    ancestor: IntArray,
+    hessian: FloatArray,
+    factor: FloatArray,
+    free: BoolArray,
+    damping: float,
+) -> bool:
+    """L and D of Hessian + damping = Lᵀ D L over free coordinates; False where a pivot is not positive."""
+    n = order.shape[0]
+    for i in range(n):
+        c = order[i]
+        b = c
+        while b >= 0:
+            factor[c, b] = hessian[c, b] if free[c] and free[b] else 0.0
+            b = ancestor[b]
+        factor[c, c] = hessian[c, c] + damping if free[c] else 1.0
+    for i in range(n - 1, -1, -1):
+        k = order[i]
+        if not free[k]:
+            continue
+        pivot = factor[k, k]
+        if not pivot > 1e-14:
+            return False
+        a = ancestor[k]
+        while a >= 0:
+            x = factor[k, a]
+            if x != 0.0:
+                x /= pivot
+                b = a
+                while b >= 0:
+                    factor[a, b] -= x * factor[k, b]
+                    b = ancestor[b]
+                factor[k, a] = x
+            a = ancestor[a]
+    return True
+
+
+@nb.njit(cache=True, fastmath=FLAGS)
+def _solve(
+    order: IntArray, ancestor: IntArray, factor: FloatArray, free: BoolArray, step: FloatArray
+) -> None:
+    """``step`` becomes (Lᵀ D L)⁻¹ step over the free coordinates; 0 elsewhere."""
+    n = order.shape[0]
+    for i in range(n - 1, -1, -1):
+        k = order[i]
+        if not free[k]:
+            step[k] = 0.0
+            continue
+        a = ancestor[k]
+        while a >= 0:
+            step[a] -= factor[k, a] * step[k]
+            a = ancestor[a]
+    for i in range(n):
+        k = order[i]
+        if not free[k]:
+            step[k] = 0.0
+            continue
+        step[k] /= factor[k, k]
+        a = ancestor[k]
+        while a >= 0:
+            step[k] -= factor[k, a] * step[a]
+            a = ancestor[a]
+
+
+@nb.njit(cache=True, fastmath=FLAGS)
+def _mark_free(
+    order: IntArray,
+    q: FloatArray,
+    low: FloatArray,
+    high: FloatArray,
+    gradient: FloatArray,
+    seen: BoolArray,
+    free: BoolArray,
+) -> float:
+    """Which coordinates may move: seen, and not pushed against a bound. Their largest |gradient|."""
+    worst = 0.0
+    for i in range(order.shape[0]):
+        c = order[i]
+        g = gradient[c]
+        free[c] = seen[c] and not ((q[c] <= low[c] and g > 0.0) or (q[c] >= high[c] and g < 0.0))
+        if free[c] and abs(g) > worst:
+            worst = abs(g)
+    return worst
+
+
+@nb.njit(cache=True, fastmath=FLAGS)
+def observe(p: Arrays, w: FloatArray, seen: BoolArray, counts: IntArray) -> int:
+    """Which coordinates move a marker that is there (or have a task); how many markers are there."""
+    parent, coordinate, marker_element = p[0], p[2], p[9]
+    order, task_weight = p[11], p[13]
+    for c in range(seen.shape[0]):
+        seen[c] = False
+    for e in range(parent.shape[0]):
+        counts[e] = 0
+    there = 0
+    for m in range(marker_element.shape[0]):
+        if w[m] > 0.0:
+            there += 1
+            if marker_element[m] >= 0:
+                counts[marker_element[m]] += 1
+    for e in range(parent.shape[0] - 1, -1, -1):
+        if counts[e] > 0:
+            seen[coordinate[e]] = True
+            if parent[e] >= 0:
+                counts[parent[e]] += counts[e]
+    for i in range(order.shape[0]):
+        if task_weight[order[i]] > 0.0:
+            seen[order[i]] = True
+    return there
+
+
+@nb.njit(cache=True, fastmath=FLAGS)
+def _advance(
+    p: Arrays,
+    low: FloatArray,
+    high: FloatArray,
+    q: FloatArray,
+    y: FloatArray,
+    w: FloatArray,
+    cost: float,
+    work: Arrays,
+) -> tuple[float, float]:
+    """Try ever shorter pieces of the step until the cost falls: (cost, length); length 0: it never did.
+
+    On success ``q``, the frames and the sums are those of the new point.
+    """
+    frame, sums, du, ddu = work[:4]
+    step, trial = work[7], work[8]
+    order = p[11]
+    largest = 0.0
+    for i in range(order.shape[0]):
+        largest = max(largest, abs(step[order[i]]))
+    length = min(1.0, LONGEST_STEP / largest) if largest > 0.0 else 1.0
+    for c in range(q.shape[0]):
+        trial[c] = q[c]
+    for _ in range(30):
+        for i in range(order.shape[0]):
+            c = order[i]
+            trial[c] = min(max(q[c] + length * step[c], low[c]), high[c])
+        place_elements(p, trial, frame, du, ddu)
+        new = misfit(p, trial, y, w, frame, sums)
+        if new <= cost * (1.0 + 1e-13) + 1e-22:
+            for c in range(q.shape[0]):
+                q[c] = trial[c]
+            return new, length
+        length *= 0.25
+    place_elements(p, q, frame, du, ddu)
+    return misfit(p, q, y, w, frame, sums), 0.0
+
+
+@nb.njit(cache=True, fastmath=FLAGS)
+def newton(
+    p: Arrays,
+    low: FloatArray,
+    high: FloatArray,
+    q: FloatArray,
+    y: FloatArray,
+    w: FloatArray,
+    seen: BoolArray,
+    tolerance: float,
+    most: int,
+    work: Arrays,
+) -> tuple[float, float, int, int]:
+    """Minimise from ``q`` in place. Returns (cost, largest projected gradient, iterations, status)."""
+    frame, sums, du, ddu, gradient, hessian, factor, step, _, free, push = work
+    order, ancestor = p[11], p[12]
+    for i in range(order.shape[0]):
+        c = order[i]
+        q[c] = min(max(q[c], low[c]), high[c])
+    place_elements(p, q, frame, du, ddu)
+    cost = misfit(p, q, y, w, frame, sums)
+    damping = 0.0
+    iteration = 0
+    while True:
+        slopes(p, q, frame, du, sums, push, gradient)
+        worst = _mark_free(order, q, low, high, gradient, seen, free)
+        if worst <= tolerance:
+            return cost, worst, iteration, CONVERGED
+        if iteration == most or damping > 1e3:
+            return cost, worst, iteration, STALLED
+        curvature(p, frame, du, ddu, sums, push, hessian)
+        while not _factor(order, ancestor, hessian, factor, free, damping):
+            damping = max(4.0 * damping, 1e-6)
+        for i in range(order.shape[0]):
+            step[order[i]] = -gradient[order[i]]
+        _solve(order, ancestor, factor, free, step)
+        cost, length = _advance(p, low, high, q, y, w, cost, work)
+        iteration += 1
+        if length == 0.0:
+            damping = max(10.0 * damping, 1e-6)
+        elif length == 1.0:
+            damping = 0.1 * damping if damping > 1e-9 else 0.0
+
+
+@nb.njit(cache=True)
+def workspace(elements: int, size: int) -> Arrays:
+    """Work arrays for ``elements`` elements and ``size`` coordinates."""
+    return (
+        np.empty((elements, 12)), np.empty((elements, SUMS)), np.empty(elements), np.empty(elements),
+        np.zeros(size), np.zeros((size, size)), np.zeros((size, size)), np.zeros(size), np.zeros(size),
+        np.zeros(size, dtype=np.bool_), np.empty(elements),
+    )  # fmt: skip
+
+
+@nb.njit(cache=True)
+def weigh(y: FloatArray, weights: FloatArray, w: FloatArray) -> float:
+    """Weights of the markers that are there, summing to 1; returns their sum before."""
+    total = 0.0
+    for m in range(weights.shape[0]):
+        there = not (math.isnan(y[m, 0]) or math.isnan(y[m, 1]) or math.isnan(y[m, 2]))
+        w[m] = weights[m] if there else 0.0
+        total += w[m]
+    if total > 0.0:
+        for m in range(weights.shape[0]):
+            w[m] /= total
+    return total
+
+
+@nb.njit(cache=True, nogil=True)
+def solve_frames(
+    p: Arrays,
+    low: FloatArray,
+    high: FloatArray,
+    weights: FloatArray,
+    y: FloatArray,
+    start: FloatArray,
+    warm: bool,
+    backwards: bool,
+    tolerance: float,
+    most: int,
+    q: FloatArray,
+    cost: FloatArray,
+    slope: FloatArray,
+    turns: IntArray,
+    status: IntArray,
+) -> None:
+    """Solve frames in order (or backwards), each from the last answer carried on, or from ``start``.
+
+    ``start`` is (T, Q); with ``warm`` only its first row (backwards: last) starts the chain. Results are
+    written into ``q`` (T, Q), ``cost``, ``slope`` (largest projected gradient), ``turns`` and ``status``.
+    """
+    frames, size = y.shape[0], start.shape[1]
+    work = workspace(p[0].shape[0], size)
+    w = np.empty(weights.shape[0])
+    seen, counts = np.zeros(size, dtype=np.bool_), np.zeros(max(p[0].shape[0], 1), dtype=np.int64)
+    now, last, before = np.empty(size), np.empty(size), np.empty(size)
+    known = 0
+    for k in range(frames):
+        t = frames - 1 - k if backwards else k
+        if weigh(y[t], weights, w) == 0.0:
+            status[t] = EMPTY
+            q[t] = np.nan
+            cost[t] = slope[t] = np.nan
+            turns[t] = 0
+            continue
+        observe(p, w, seen, counts)
+        if not warm or known == 0:
+            now[:] = start[t]
+        elif known == 1:
+            now[:] = last
+        else:
+            for c in range(size):
+                now[c] = 2.0 * last[c] - before[c] if seen[c] else last[c]
+        cost[t], slope[t], turns[t], status[t] = newton(
+            p, low, high, now, y[t], w, seen, tolerance, most, work
+        )
+        q[t] = now
+        before[:] = last
+        last[:] = now
+        known = min(known + 1, 2)
+
+
+@nb.njit(cache=True, fastmath=FLAGS)
+def _marker_columns(
+    p: Arrays,
+    frame: FloatArray,
+    du: FloatArray,
+    m: int,
+    point: FloatArray,
+    columns: FloatArray,
+    touched: IntArray,
+) -> int:
+    """Columns (Q, 3) of marker m's Jacobian; ``touched`` lists its coordinates, and how many there are."""
+    parent, slides, coordinate, marker_element = p[0], p[1], p[2], p[9]
+    count = 0
+    e = marker_element[m]
+    while e >= 0:
+        f = frame[e]
+        z0, z1, z2 = f[2], f[5], f[8]
+        if slides[e]:
+            j0, j1, j2 = z0, z1, z2
+        else:
+            d0, d1, d2 = point[0] - f[9], point[1] - f[10], point[2] - f[11]
+            j0, j1, j2 = z1 * d2 - z2 * d1, z2 * d0 - z0 * d2, z0 * d1 - z1 * d0
+        c = coordinate[e]
+        if count == 0 or touched[count - 1] != c:
+            fresh = True
+            for i in range(count):
+                if touched[i] == c:
+                    fresh = False
+            if fresh:
+                touched[count] = c
+                count += 1
+                columns[c, 0] = columns[c, 1] = columns[c, 2] = 0.0
+        columns[c, 0] += du[e] * j0
+        columns[c, 1] += du[e] * j1
+        columns[c, 2] += du[e] * j2
+        e = parent[e]
+    return count
+
+
+@nb.njit(cache=True, fastmath=FLAGS)
+def _place_marker(p: Arrays, frame: FloatArray, m: int, point: FloatArray) -> None:
+    """Marker m of the model in ground."""
+    e, at = p[9][m], p[10][m]
+    for i in range(3):
+        point[i] = at[i]
+    if e >= 0:
+        f = frame[e]
+        for i in range(3):
+            point[i] = f[3 * i] * at[0] + f[3 * i + 1] * at[1] + f[3 * i + 2] * at[2] + f[9 + i]
+
+
+@nb.njit(cache=True, fastmath=FLAGS)
+def _add_noise(
+    columns: FloatArray,
+    touched: IntArray,
+    count: int,
+    weight: float,
+    covariance: FloatArray,
+    noise: FloatArray,
+) -> None:
+    """noise += w² Jᵀ C J of one marker; C is (3, 3), or (0, 0) for 1."""
+    carried = np.zeros(3)
+    for i in range(count):
+        a = touched[i]
+        for k in range(3):
+            carried[k] = columns[a, k]
+        if covariance.shape[0] > 0:
+            for k in range(3):
+                carried[k] = 0.0
+                for j in range(3):
+                    carried[k] += covariance[k, j] * columns[a, j]
+        for j in range(count):
+            b = touched[j]
+            dot = carried[0] * columns[b, 0] + carried[1] * columns[b, 1] + carried[2] * columns[b, 2]
+            noise[a, b] += weight * weight * dot
+
+
+@nb.njit(cache=True, nogil=True)
+def certify_frames(
+    p: Arrays,
+    weights: FloatArray,
+    q: FloatArray,
+    y: FloatArray,
+    covariance: FloatArray,
+    hessian: FloatArray,
+    noise: FloatArray,
+    gradient: FloatArray,
+    observed: BoolArray,
+    rms: FloatArray,
+) -> None:
+    """Hessian (T, Q, Q), Σ w² Jᵀ C J (T, Q, Q), gradient, observed coordinates and marker rms at ``q``.
+
+    ``covariance`` is (T, M, 3, 3), or (0, 0, 3, 3) for C = 1.
+    """
+    frames, size = q.shape
+    frame, sums, du, ddu, _, _, _, _, _, _, push = workspace(p[0].shape[0], size)
+    w, point = np.empty(weights.shape[0]), np.zeros(3)
+    seen, counts = np.zeros(size, dtype=np.bool_), np.zeros(max(p[0].shape[0], 1), dtype=np.int64)
+    columns, touched = np.zeros((size, 3)), np.zeros(size, dtype=np.int64)
+    order, ancestor = p[11], p[12]
+    one = np.zeros((0, 0))
+    for t in range(frames):
+        if weigh(y[t], weights, w) == 0.0:
+            continue
+        there = observe(p, w, seen, counts)
+        for c in range(size):
+            observed[t, c] = seen[c]
+        place_elements(p, q[t], frame, du, ddu)
+        misfit(p, q[t], y[t], w, frame, sums)
+        slopes(p, q[t], frame, du, sums, push, gradient[t])
+        curvature(p, frame, du, ddu, sums, push, hessian[t])
+        for i in range(order.shape[0]):
+            c = order[i]
+            b = ancestor[c]
+            while b >= 0:
+                hessian[t, b, c] = hessian[t, c, b]
+                b = ancestor[b]
+        squares = 0.0
+        for m in range(weights.shape[0]):
+            if w[m] == 0.0:
+                continue
+            _place_marker(p, frame, m, point)
+            for i in range(3):
+                squares += (point[i] - y[t, m, i]) ** 2
+            count = _marker_columns(p, frame, du, m, point, columns, touched)
+            if covariance.shape[0] > 0:
+                _add_noise(columns, touched, count, w[m], covariance[t, m], noise[t])
+            else:
+                _add_noise(columns, touched, count, w[m], one, noise[t])
+        rms[t] = math.sqrt(squares / there)
+
+
+@nb.njit(cache=True)
+def evaluate(
+    p: Arrays, q: FloatArray, y: FloatArray, w: FloatArray, gradient: FloatArray, hessian: FloatArray
+) -> float:
+    """Cost, gradient (Q,) and Hessian (Q, Q; half of it, in the factor's order) of one frame, for checks."""
+    frame, sums, du, ddu, _, _, _, _, _, _, push = workspace(p[0].shape[0], q.shape[0])
+    place_elements(p, q, frame, du, ddu)
+    cost = misfit(p, q, y, w, frame, sums)
+    slopes(p, q, frame, du, sums, push, gradient)
+    curvature(p, frame, du, ddu, sums, push, hessian)
+    return cost
