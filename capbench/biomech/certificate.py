@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from capbench.biomech import kernel_numba
 from capbench.biomech.problem import Problem
+from cohorts.recording import Signals
 from cohorts.values import FloatArray, IntArray
 
 if TYPE_CHECKING:
@@ -47,6 +48,23 @@ class Certificate:
     observed: BoolArray
     bounded: BoolArray
     sigma: FloatArray
+
+    def table(self, time: FloatArray) -> Signals:
+        """All of it as channels over time (seconds); standard deviations in radians or metres."""
+        whole = {
+            "cost": self.cost,
+            "gradient": self.gradient,
+            "iterations": self.iterations,
+            "converged": self.converged,
+            "markers": self.markers,
+            "marker_rms": self.rms,
+        }
+        per_coordinate = {"sigma": self.sigma, "observed": self.observed, "bounded": self.bounded}
+        channels = {name: np.asarray(values, dtype=np.float64) for name, values in whole.items()}
+        for what, values in per_coordinate.items():
+            for i, name in enumerate(self.coordinates):
+                channels[f"{what}_{name}"] = values[:, i].astype(np.float64)
+        return Signals(time, tuple(channels), np.stack(list(channels.values()), axis=1))
 
 
 def spread(

@@ -13,15 +13,15 @@ import signal
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from capbench.biomech import opensim_child
-from capbench.biomech.opensim_setup import CoordinateTask, ModelNames, Tasks, model_names, read_tasks
-from cohorts.bounded import MB, shorten
+from capbench.biomech.matching import Fit, plan
+from capbench.biomech.opensim_setup import CoordinateTask
+from cohorts.bounded import MB
 from cohorts.errors import CapbenchError, EnvironmentFault
 from cohorts.formats import storage, trc
 from cohorts.recording import Kind, Markers, Motion, Signals, kind_by_name
@@ -30,48 +30,11 @@ from cohorts.values import FloatArray
 #: Solver accuracy. The published benchmark's 1e-5 stops early: up to degrees from the optimum on real
 #: recordings. 1e-7 stays within 0.03 degrees of it at twice the time; 1e-9 takes three times as long.
 ACCURACY = 1e-7
-MARKERS_NEEDED = 3  #: fewer points don't fix even one body in space
 
 _SECONDS = 60.0  # of processor time to load a model, and
 _SECONDS_PER_FRAME = 3.0  # for each frame; the slowest measured model needs 0.13
 _MEMORY = 4096 * MB
 _FILE_SIZE = 2048 * MB
-
-
-@dataclass(frozen=True)
-class Fit:
-    """A motion fitted to markers.
-
-    Attributes
-    ----------
-    motion : every coordinate of the model at the markers' times; NaN in frames that could not be fitted
-    marker_rms : (T,) metres, root mean square distance between the fitted markers and the model's
-    marker_worst : (T,) metres, the largest such distance
-    markers : names of the fitted markers
-    notes : oddities that did not stop it, in words
-    seconds : time that the solver took, reading the files left out
-    accuracy : solver accuracy that was asked for
-    engine : which solver, and its version
-    """
-
-    motion: Motion
-    marker_rms: FloatArray
-    marker_worst: FloatArray
-    markers: tuple[str, ...]
-    notes: tuple[str, ...]
-    seconds: float
-    accuracy: float
-    engine: str
-
-    @property
-    def fitted_frames(self) -> int:
-        """How many frames have a solution."""
-        return int(np.isfinite(self.marker_rms).sum())
-
-    @property
-    def rms(self) -> float:
-        """Root mean square marker distance over all fitted frames, metres."""
-        return float(np.sqrt(np.nanmean(self.marker_rms**2)))
 
 
 def fit(
@@ -85,20 +48,15 @@ def fit(
     """Fit an .osim model to markers with OpenSim's inverse kinematics tool.
 
     ``tasks`` is an OpenSim set-up or task file that gives the marker weights; without one all markers weigh
-    the same. Its accuracy, times and file names are left aside. ``timeout`` is in seconds of wall time.
+    the same. ``timeout`` is in seconds of wall time.
     """
     model = Path(model).resolve()
     if not 0 < accuracy <= 0.1:
         raise CapbenchError(f"Expected an accuracy between 0 and 0.1, got {accuracy:g}.")
-    notes: list[str] = []
-    names = model_names(model)
-    wanted = _everything(names) if tasks is None else read_tasks(Path(tasks))
-    weights = _match(wanted, names, markers, model, tasks, notes)
-    steering = _coordinate_tasks(wanted, names, notes)
-    used = markers.select(weights)
-    good = _fittable(used, notes)
+    planned = plan(markers, model, tasks)
+    used, good = planned.markers, planned.fittable
     some = Markers(used.time[good], used.names, used.xyz[good])
-    done, motion, errors = _run(some, model, weights, steering, accuracy, timeout)
+    done, motion, errors = _run(some, model, planned.weights, list(planned.steering), accuracy, timeout)
     values, rms, worst = (np.full((len(used), *a.shape[1:]), np.nan) for a in (motion.values, *errors))
     values[good], rms[good], worst[good] = motion.values, *errors
     return Fit(
@@ -106,81 +64,10 @@ def fit(
         rms,
         worst,
         used.names,
-        tuple(notes),
+        planned.notes,
         float(done["seconds"]),
-        accuracy,
-        f"OpenSim {str(done['version']).split('-')[0][:20]}",
+        f"OpenSim {str(done['version']).split('-')[0][:20]}, accuracy {accuracy:g}",
     )
-
-
-# --- what is fitted to what ---------------------------------------------------------------------
-
-
-def _everything(names: ModelNames) -> Tasks:
-    return Tasks(dict.fromkeys(names.markers, 1.0), ())
-
-
-def _match(
-    tasks: Tasks,
-    model: ModelNames,
-    markers: Markers,
-    model_file: Path,
-    task_file: str | os.PathLike[str] | None,
-    notes: list[str],
-) -> dict[str, float]:
-    """Weights of the markers that model, recording and tasks share; notes say what was left out.
-
-    OpenSim itself passes over all of these without a word.
-    """
-    weighed = {name: weight for name, weight in tasks.markers.items() if weight > 0}
-    present = np.asarray(np.isfinite(markers.xyz).all(axis=-1))
-    seen = {name: bool(present[:, i].any()) for i, name in enumerate(markers.names)}
-    shared = {n: w for n, w in weighed.items() if n in model.markers and seen.get(n, False)}
-    for left_out, why in (
-        ([n for n in weighed if n not in model.markers], "tasks name markers that the model lacks"),
-        ([n for n in weighed if n in model.markers and n not in seen], "markers to fit were not recorded"),
-        ([n for n in weighed if not seen.get(n, True)], "markers to fit are missing in every frame"),
-        ([n for n in markers.names if n not in model.markers], "recorded markers are not in the model"),
-        (
-            [n for n in markers.names if n in model.markers and n not in weighed],
-            "recorded markers have no task or weight 0",
-        ),
-    ):
-        if left_out:
-            notes.append(f"{len(left_out)} {why}: {shorten(left_out)}")
-    if len(shared) < MARKERS_NEEDED:
-        raise CapbenchError(
-            f"Expected at least {MARKERS_NEEDED} markers that the recording"
-            f"{', the tasks' if task_file else ''} and the model share, got {len(shared)}. "
-            f"Recorded: {shorten(markers.names)}. Model: {shorten(model.markers) or 'none'}.",
-            file=model_file,
-            fix="rename the recorded markers, or give a model with this marker set",
-        )
-    return shared
-
-
-def _coordinate_tasks(tasks: Tasks, model: ModelNames, notes: list[str]) -> list[CoordinateTask]:
-    unknown = [task.name for task in tasks.coordinates if task.name not in model.coordinates]
-    if unknown:
-        notes.append(f"{len(unknown)} tasks name coordinates that the model lacks: {shorten(unknown)}")
-    return [task for task in tasks.coordinates if task.name in model.coordinates]
-
-
-def _fittable(markers: Markers, notes: list[str]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """(T,) which frames have enough markers; one frame without any stops OpenSim's whole run."""
-    good = np.isfinite(markers.xyz).all(axis=-1).sum(axis=1) >= MARKERS_NEEDED
-    if not good.any():
-        raise CapbenchError(
-            f"Expected frames with at least {MARKERS_NEEDED} of the {len(markers.names)} markers to fit, "
-            f"got none in {len(markers)} frames."
-        )
-    if not good.all():
-        first = int(np.flatnonzero(~good)[0])
-        notes.append(
-            f"{(~good).sum()} of {len(good)} frames have fewer than {MARKERS_NEEDED} markers and are "
-            f"left empty, the first at {markers.time[first]:g} s"
-        )
-    return np.asarray(good, dtype=np.bool_)
 
 
 # --- the child process --------------------------------------------------------------------------

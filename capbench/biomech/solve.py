@@ -13,6 +13,7 @@ from capbench.biomech.certificate import Certificate, spread
 from capbench.biomech.model import Model
 from capbench.biomech.problem import CoordinateTask, Problem, build_problem
 from capbench.biomech.starts import neutral, rigid_starts
+from cohorts.bounded import shorten
 from cohorts.errors import CapbenchError
 from cohorts.recording import Kind, Markers, Motion
 from cohorts.values import FloatArray, IntArray
@@ -64,7 +65,14 @@ def solve(
     if weights is None:
         own = {m.name for m in model.markers}
         weights = {name: 1.0 for name in markers.names if name in own}
+    if not all(np.isfinite(w) and w >= 0 for w in weights.values()):
+        raise CapbenchError("Expected marker weights that are finite and not negative.")
     wanted = {name: w for name, w in weights.items() if w > 0 and name in markers.names}
+    if not wanted:
+        raise CapbenchError(
+            "Expected markers with a weight that the model and the recording share, got none. "
+            f"Recorded: {shorten(markers.names)}."
+        )
     problem = build_problem(model, wanted, tasks)
     y = np.ascontiguousarray(markers.select(problem.markers).xyz)
     best = best_of(run_passes(problem, y, passes))

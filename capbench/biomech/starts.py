@@ -10,7 +10,7 @@ import numpy as np
 
 from capbench.biomech.kinematics import Frames, forward
 from capbench.biomech.model import Placement
-from capbench.biomech.problem import Problem
+from capbench.biomech.problem import BoolArray, Problem
 from capbench.biomech.tree import Tree
 from cohorts.values import FloatArray
 
@@ -53,10 +53,10 @@ def rigid_starts(problem: Problem, y: FloatArray, q: FloatArray) -> FloatArray:
     model = _model_points(problem, frames)
     root = chain[-1]
     own = problem.marker_element == root
-    seen = np.isfinite(y).all(axis=-1)
-    few = np.atleast_1d((seen & own).sum(axis=1) < 3)
+    seen: BoolArray = np.asarray(np.isfinite(y).all(axis=-1))
+    few = np.asarray((seen & own).sum(axis=1) < 3)
     use = np.where(few[:, None], seen, seen & own) * problem.weights
-    enough = np.atleast_1d((use > 0).sum(axis=1) >= 3)
+    enough = np.asarray((use > 0).sum(axis=1) >= 3)
     turn, shift = best_rigid_motion(model, np.where(seen[..., None], y, 0.0), use)
     return np.where(enough[:, None], _move_root(problem, chain, q, turn, shift), q)
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from capbench.cli.common import count, echo_json, facts, force_option, json_option, quiet_option, readable
+from cohorts.bounded import shorten
 from cohorts.errors import CapbenchError
 
 if TYPE_CHECKING:
-    from capbench.biomech.opensim_tools import Fit
+    from capbench.biomech.fit import Engine
+    from capbench.biomech.matching import Fit
     from cohorts import Markers, Motion
+    from cohorts.formats import Holds
 
 DEMO = Path(__file__).parent.parent / "demo"
 DEMO_OUTPUT = "walker_fit.mot"
@@ -35,11 +39,31 @@ DEMO_OUTPUT = "walker_fit.mot"
     help="Where to write the joint angles (.mot, .csv, .parquet …); with --demo, a folder.",
 )
 @click.option(
+    "--engine",
+    type=click.Choice(["fast", "opensim"]),
+    default="fast",
+    show_default=True,
+    help="fast: capbench's own, solved to the end. opensim: OpenSim's tool, in a process of its own.",
+)
+@click.option(
     "--accuracy",
     type=float,
     metavar="NUMBER",
-    help="Solver accuracy. Default 1e-7; the customary 1e-5 stops up to degrees early, "
+    help="OpenSim's accuracy. Default 1e-7; the customary 1e-5 stops up to degrees early, "
     "1e-9 takes about half as long again.",
+)
+@click.option(
+    "--passes",
+    type=click.IntRange(1, 3),
+    default=3,
+    show_default=True,
+    help="Chains of starts of the fast engine: forward, backward, each frame anew; the best is kept.",
+)
+@click.option(
+    "--certificate",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Where to write each frame's proof (.csv, .sto): cost, gradient, markers, standard deviations.",
 )
 @click.option("--units", metavar="UNIT", help="Units of the markers (m, cm, mm), where their file is wrong.")
 @click.option("--demo", is_flag=True, help="Fit a bundled motion and compare with its true angles.")
@@ -51,7 +75,10 @@ def command(
     model: Path | None,
     tasks: Path | None,
     output: Path | None,
+    engine: Engine,
     accuracy: float | None,
+    passes: int,
+    certificate: Path | None,
     units: str | None,
     demo: bool,
     force: bool,
@@ -60,41 +87,51 @@ def command(
 ) -> None:
     """Fit a musculoskeletal model to marker tracks (inverse kinematics).
 
-    MARKERS is a file of named 3D points (.trc, .c3d, .csv, .npz …). The engine is OpenSim's own.
+    MARKERS is a file of named 3D points (.trc, .c3d, .csv, .npz …). Every frame is
+    solved to the nearest pose within the model's bounds, and says how sure it is.
 
     \b
     capbench fit walk.trc --model subject.osim --output walk.mot
     capbench fit --demo
     """
+    if accuracy is not None and engine != "opensim":
+        raise click.UsageError("--accuracy is OpenSim's: it goes with --engine opensim.")
+    if certificate is not None and engine != "fast":
+        raise click.UsageError("--certificate is the fast engine's: OpenSim gives none.")
+    how = How(engine, accuracy, passes, certificate, force, quiet or as_json)
     if demo:
         if markers or model or tasks or units:
             raise click.UsageError("--demo brings its own markers and model.")
-        told = fit_demo(output, accuracy, force=force, quiet=quiet or as_json)
+        told = fit_demo(output, how)
     else:
         if markers is None or model is None or output is None:
             raise click.UsageError("Expected MARKERS, --model and --output (or --demo for a bundled motion).")
-        told = fit_file(markers, model, tasks, output, accuracy, units, force=force, quiet=quiet or as_json)
+        told = fit_file(markers, model, tasks, output, units, how)
     if as_json:
         echo_json({key: value for key, value in told.items() if key != "text"})
     else:
         click.echo(told["text"])
 
 
+@dataclass(frozen=True)
+class How:
+    """The choices that are the same for every fit."""
+
+    engine: Engine
+    accuracy: float | None
+    passes: int
+    certificate: Path | None
+    force: bool
+    quiet: bool
+
+
 def fit_file(
-    source: Path,
-    model: Path,
-    tasks: Path | None,
-    output: Path,
-    accuracy: float | None,
-    units: str | None,
-    *,
-    force: bool,
-    quiet: bool,
+    source: Path, model: Path, tasks: Path | None, output: Path, units: str | None, how: How
 ) -> dict[str, Any]:
     """Fit a file of markers, write the motion, and say how it went."""
     from cohorts import formats
 
-    check_output(output, force=force)
+    check_output(output, "motion", force=how.force)
     notes: list[str] = []
     found, markers = formats.read(source, notes=notes, **({} if units is None else {"units": units}))
     if formats.holds_of(markers) != "markers":
@@ -102,24 +139,24 @@ def fit_file(
             f"Expected markers (3D points), got {found.title}, which holds {formats.holds_of(markers)}.",
             file=source,
         )
-    fit = solve(markers, model, tasks, accuracy, quiet=quiet)
-    formats.write(output, fit.motion, overwrite=force)
+    fit = solve(markers, model, tasks, how)
+    formats.write(output, fit.motion, overwrite=how.force)
     told = summary(fit, notes)
     told["output"] = str(output)
     told["text"] = text(told, [("written", readable(output))])
     return told
 
 
-def fit_demo(folder: Path | None, accuracy: float | None, *, force: bool, quiet: bool) -> dict[str, Any]:
+def fit_demo(folder: Path | None, how: How) -> dict[str, Any]:
     """Fit the bundled motion; says how far the angles are from those that its markers were made from."""
     from cohorts.formats import storage, trc
 
     output = None if folder is None else folder / DEMO_OUTPUT
     if folder is not None and output is not None:
         make_folder(folder)
-        check_output(output, force=force)
+        check_output(output, "motion", force=how.force)
     markers, truth = trc.read(DEMO / "walker.trc"), cast("Motion", storage.read(DEMO / "walker.mot"))
-    fit = solve(markers, DEMO / "walker.osim", None, accuracy, quiet=quiet)
+    fit = solve(markers, DEMO / "walker.osim", None, how)
     told = {**summary(fit, []), "difference": difference(fit.motion, truth)}
     gap = told["difference"]
     lines = [
@@ -130,29 +167,34 @@ def fit_demo(folder: Path | None, accuracy: float | None, *, force: bool, quiet:
         )
     ]
     if output is not None:
-        storage.write(output, fit.motion, overwrite=force)
+        storage.write(output, fit.motion, overwrite=how.force)
         told["output"] = str(output)
         lines.append(("written", readable(output)))
     told["text"] = text(told, lines)
     return told
 
 
-def solve(markers: Markers, model: Path, tasks: Path | None, accuracy: float | None, *, quiet: bool) -> Fit:
-    """The fit, after a word of what is under way."""
-    from capbench.biomech import opensim_tools
+def solve(markers: Markers, model: Path, tasks: Path | None, how: How) -> Fit:
+    """The fit, after a word of what is under way; writes the certificate where asked."""
+    from capbench.biomech.fit import fit
 
-    if not quiet:
-        click.echo(f"Fitting {count(len(markers), 'frame')} with OpenSim …", err=True)
-    return opensim_tools.fit(
-        markers, model, tasks=tasks, accuracy=opensim_tools.ACCURACY if accuracy is None else accuracy
-    )
+    if how.certificate is not None:
+        check_output(how.certificate, "signals", force=how.force)
+    if not how.quiet:
+        name = "OpenSim" if how.engine == "opensim" else "the fast engine"
+        click.echo(f"Fitting {count(len(markers), 'frame')} with {name} …", err=True)
+    found = fit(markers, model, tasks=tasks, engine=how.engine, accuracy=how.accuracy, passes=how.passes)
+    if how.certificate is not None and found.certificate is not None:
+        from cohorts import formats
+
+        formats.write(how.certificate, found.certificate.table(found.motion.time), overwrite=how.force)
+    return found
 
 
 def summary(fit: Fit, notes: list[str]) -> dict[str, Any]:
     """What to tell of a fit, in JSON's terms."""
     return {
         "engine": fit.engine,
-        "accuracy": fit.accuracy,
         "frames": len(fit.motion),
         "fitted_frames": fit.fitted_frames,
         "markers": len(fit.markers),
@@ -161,7 +203,25 @@ def summary(fit: Fit, notes: list[str]) -> dict[str, Any]:
         "frames_per_second": fit.fitted_frames / fit.seconds if fit.seconds > 0 else None,
         "marker_rms_mm": 1000 * fit.rms,
         "marker_worst_mm": 1000 * float(max(w for w in fit.marker_worst.tolist() if w == w)),
+        **proof(fit),
         "notes": [*notes, *fit.notes],
+    }
+
+
+def proof(fit: Fit) -> dict[str, Any]:
+    """What the certificate says of the whole trial; nothing where the engine gives none."""
+    import numpy as np
+
+    if fit.certificate is None:
+        return {}
+    c = fit.certificate
+    held = [
+        name for name, seen in zip(c.coordinates, np.asarray(c.observed.any(axis=0)), strict=True) if not seen
+    ]
+    return {
+        "converged_frames": int(c.converged.sum()),
+        "largest_gradient": float(np.nanmax(c.gradient, initial=0)),
+        "held_coordinates": held,
     }
 
 
@@ -175,16 +235,26 @@ def text(told: dict[str, Any], more: list[tuple[str, str]]) -> str:
             "fitted",
             f"{frames}, {count(told['markers'], 'marker')}, {count(told['coordinates'], 'coordinate')}",
         ),
-        ("engine", f"{told['engine']}, accuracy {told['accuracy']:g}, {told['seconds']:.1f} s{speed}"),
+        ("engine", f"{told['engine']}, {told['seconds']:.2g} s{speed}"),
         (
             "markers",
             f"{told['marker_rms_mm']:.2g} mm from the model's (root mean square), "
             f"at most {told['marker_worst_mm']:.2g} mm",
         ),
+        *([("proof", proven(told))] if "converged_frames" in told else []),
         *more,
         *(("note", note) for note in told["notes"]),
     ]
     return facts(pairs)
+
+
+def proven(told: dict[str, Any]) -> str:
+    """The certificate in a line."""
+    line = f"{told['converged_frames']} of {told['fitted_frames']} frames solved to the end"
+    line += f" (gradient at most {told['largest_gradient']:.1g} m² per radian)"
+    if told["held_coordinates"]:
+        line += f"; held, as no marker shows them: {shorten(told['held_coordinates'])}"
+    return line
 
 
 def difference(motion: Motion, truth: Motion) -> dict[str, Any]:
@@ -201,11 +271,11 @@ def difference(motion: Motion, truth: Motion) -> dict[str, Any]:
     return found
 
 
-def check_output(output: Path, *, force: bool) -> None:
+def check_output(output: Path, holds: Holds, *, force: bool) -> None:
     """Refuse an output that could not be written, before the work instead of after it."""
     from cohorts.formats import writable
 
-    writable(output, "motion")
+    writable(output, holds)
     if output.exists() and not force:
         raise CapbenchError(
             "Expected a new file, got one that exists.",

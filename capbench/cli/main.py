@@ -47,6 +47,9 @@ COMMANDS: Mapping[str, Entry] = {
         "Fit a musculoskeletal model to marker tracks (inverse kinematics).",
         FILES,
     ),
+    "verify-ik": Entry(
+        "capbench.cli.verify_ik", "Check a fitted motion against both engines' best fit.", FILES
+    ),
     "info": Entry("capbench.cli.info", "Say what files are, in words, with their oddities.", FILES),
     "convert": Entry("capbench.cli.convert", "Rewrite a recording in another format.", FILES),
     "list": Entry("capbench.cli.list_", "List the skeletons or the file formats.", LOOK),

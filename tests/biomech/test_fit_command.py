@@ -44,7 +44,7 @@ def test_demo_tells_how_near_it_came(tmp_path) -> None:
 
 def test_demo_without_a_folder_writes_nothing(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    ran = run("--demo", "--accuracy", "1e-5")
+    ran = run("--demo", "--engine", "opensim", "--accuracy", "1e-5")
     assert ran.exit_code == 0
     assert "201 frames, 27 markers, 19 coordinates" in ran.stdout
     assert "largest difference" in ran.stdout and "frames/s" in ran.stdout
@@ -88,7 +88,12 @@ def test_units_override_the_header(short, tmp_path) -> None:
         (["--demo", *GIVEN], "--demo brings its own"),
         ([*GIVEN, "-o", "nowhere/out.mot"], "existing folder"),
         ([*GIVEN, "-o", "out.trc"], "Expected an output that can hold motion"),
-        ([*GIVEN, "-o", "out.mot", "--accuracy", "7"], "accuracy between 0 and 0.1, got 7"),
+        (
+            [*GIVEN, "-o", "out.mot", "--engine", "opensim", "--accuracy", "7"],
+            "accuracy between 0 and 0.1, got 7",
+        ),
+        ([*GIVEN, "-o", "out.mot", "--accuracy", "1e-7"], "--engine opensim"),
+        ([*GIVEN, "-o", "a.mot", "--engine", "opensim", "--certificate", "c.csv"], "OpenSim gives none"),
         ([str(DEMO / "walker.mot"), *GIVEN[1:], "-o", "out.mot"], "Expected markers .3D points."),
         (["no.trc", *GIVEN[1:], "-o", "out.mot"], "no.trc"),
         ([*GIVEN, "--tasks", str(DEMO / "walker.osim"), "-o", "out.mot"], "IKTaskSet"),
