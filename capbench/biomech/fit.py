@@ -32,12 +32,14 @@ def fit(
     engine: Engine = "fast",
     accuracy: float | None = None,
     passes: int = 3,
+    prior: float | None = None,
 ) -> Fit:
     """Fit an .osim model to markers, frame by frame.
 
     ``tasks`` is an OpenSim set-up or task file that gives the marker weights; without one all markers weigh
     the same. ``accuracy`` is OpenSim's; the fast engine always solves to the end, and takes ``passes``: 1, 2
-    or 3 chains of starts, of which each frame keeps the best.
+    or 3 chains of starts, of which each frame keeps the best. ``prior`` in hertz makes the fast engine weigh
+    misfit against acceleration (see :mod:`capbench.biomech.smooth`).
     """
     if engine == "opensim":
         exact = opensim_tools.ACCURACY if accuracy is None else accuracy
@@ -54,7 +56,7 @@ def fit(
     }
     solve(parsed, some[:1], **choices)  # compiles the kernel where that was not done before
     begun = time.perf_counter()
-    solution = solve(parsed, some, **choices)
+    solution = solve(parsed, some, prior=prior, **choices)
     seconds = time.perf_counter() - begun
     distance = marker_distances(parsed, solution.motion, some)
     with np.errstate(invalid="ignore"):
@@ -66,7 +68,7 @@ def fit(
         used.names,
         planned.notes,
         seconds,
-        "capbench, converged",
+        "capbench" if prior is None else f"capbench, temporal prior {prior:g} Hz",
         solution.certificate,
     )
 

@@ -66,32 +66,32 @@ def _function(kind: int, first: int, count: int, table: FloatArray, x: float) ->
 def place_elements(p: Arrays, q: FloatArray, frame: FloatArray, du: FloatArray, ddu: FloatArray) -> None:
     """Frames of all elements in ground at ``q``: (E, 12) rotation rows, then origin; and f', f'' (E,)."""
     parent, slides, coordinate, rotation, translation, kind, first, count, table = p[:9]
+    # written out in scalars: views of small arrays cost more than the arithmetic
     for e in range(parent.shape[0]):
-        R, t = rotation[e], translation[e]
-        u, du[e], ddu[e] = _function(kind[e], first[e], count[e], table, q[coordinate[e]])
         a = parent[e]
-        f = frame[e]
-        if a < 0:
-            for i in range(3):
-                for j in range(3):
-                    f[3 * i + j] = R[i, j]
-                f[9 + i] = t[i]
-        else:
-            g = frame[a]
-            for i in range(3):
-                x0, x1, x2 = g[3 * i], g[3 * i + 1], g[3 * i + 2]
-                for j in range(3):
-                    f[3 * i + j] = x0 * R[0, j] + x1 * R[1, j] + x2 * R[2, j]
-                f[9 + i] = x0 * t[0] + x1 * t[1] + x2 * t[2] + g[9 + i]
+        u, du[e], ddu[e] = _function(kind[e], first[e], count[e], table, q[coordinate[e]])
+        c, s, along = math.cos(u), math.sin(u), 0.0
         if slides[e]:
-            for i in range(3):
-                f[9 + i] += f[3 * i + 2] * u
-        else:
-            c, s = math.cos(u), math.sin(u)
-            for i in range(3):
-                x0, x1 = f[3 * i], f[3 * i + 1]
-                f[3 * i] = x0 * c + x1 * s
-                f[3 * i + 1] = x1 * c - x0 * s
+            c, s, along = 1.0, 0.0, u
+        r00, r01, r02 = rotation[e, 0, 0], rotation[e, 0, 1], rotation[e, 0, 2]
+        r10, r11, r12 = rotation[e, 1, 0], rotation[e, 1, 1], rotation[e, 1, 2]
+        r20, r21, r22 = rotation[e, 2, 0], rotation[e, 2, 1], rotation[e, 2, 2]
+        t0, t1, t2 = translation[e, 0], translation[e, 1], translation[e, 2]
+        # the motion first: turned columns, and a slide along the third
+        r00, r01 = r00 * c + r01 * s, r01 * c - r00 * s
+        r10, r11 = r10 * c + r11 * s, r11 * c - r10 * s
+        r20, r21 = r20 * c + r21 * s, r21 * c - r20 * s
+        t0, t1, t2 = t0 + r02 * along, t1 + r12 * along, t2 + r22 * along
+        for i in range(3):
+            if a < 0:
+                x0, x1, x2, o = 1.0 * (i == 0), 1.0 * (i == 1), 1.0 * (i == 2), 0.0
+            else:
+                x0, x1, x2 = frame[a, 3 * i], frame[a, 3 * i + 1], frame[a, 3 * i + 2]
+                o = frame[a, 9 + i]
+            frame[e, 3 * i] = x0 * r00 + x1 * r10 + x2 * r20
+            frame[e, 3 * i + 1] = x0 * r01 + x1 * r11 + x2 * r21
+            frame[e, 3 * i + 2] = x0 * r02 + x1 * r12 + x2 * r22
+            frame[e, 9 + i] = x0 * t0 + x1 * t1 + x2 * t2 + o
 
 
 @nb.njit(cache=True, fastmath=FLAGS)
@@ -114,38 +114,36 @@ def misfit(
         e = marker_element[m]
         p0, p1, p2 = marker_at[m, 0], marker_at[m, 1], marker_at[m, 2]
         if e >= 0:
-            f = frame[e]
             l0, l1, l2 = p0, p1, p2
-            p0 = f[0] * l0 + f[1] * l1 + f[2] * l2 + f[9]
-            p1 = f[3] * l0 + f[4] * l1 + f[5] * l2 + f[10]
-            p2 = f[6] * l0 + f[7] * l1 + f[8] * l2 + f[11]
+            p0 = frame[e, 0] * l0 + frame[e, 1] * l1 + frame[e, 2] * l2 + frame[e, 9]
+            p1 = frame[e, 3] * l0 + frame[e, 4] * l1 + frame[e, 5] * l2 + frame[e, 10]
+            p2 = frame[e, 6] * l0 + frame[e, 7] * l1 + frame[e, 8] * l2 + frame[e, 11]
         r0, r1, r2 = p0 - y[m, 0], p1 - y[m, 1], p2 - y[m, 2]
         cost += 0.5 * weight * (r0 * r0 + r1 * r1 + r2 * r2)
         if e >= 0:
-            S = sums[e]
             w0, w1, w2 = weight * p0, weight * p1, weight * p2
-            S[0] += weight
-            S[1] += w0
-            S[2] += w1
-            S[3] += w2
-            S[4] += w0 * p0
-            S[5] += w1 * p1
-            S[6] += w2 * p2
-            S[7] += w0 * p1
-            S[8] += w0 * p2
-            S[9] += w1 * p2
-            S[10] += weight * r0
-            S[11] += weight * r1
-            S[12] += weight * r2
-            S[13] += w0 * r0
-            S[14] += w0 * r1
-            S[15] += w0 * r2
-            S[16] += w1 * r0
-            S[17] += w1 * r1
-            S[18] += w1 * r2
-            S[19] += w2 * r0
-            S[20] += w2 * r1
-            S[21] += w2 * r2
+            sums[e, 0] += weight
+            sums[e, 1] += w0
+            sums[e, 2] += w1
+            sums[e, 3] += w2
+            sums[e, 4] += w0 * p0
+            sums[e, 5] += w1 * p1
+            sums[e, 6] += w2 * p2
+            sums[e, 7] += w0 * p1
+            sums[e, 8] += w0 * p2
+            sums[e, 9] += w1 * p2
+            sums[e, 10] += weight * r0
+            sums[e, 11] += weight * r1
+            sums[e, 12] += weight * r2
+            sums[e, 13] += w0 * r0
+            sums[e, 14] += w0 * r1
+            sums[e, 15] += w0 * r2
+            sums[e, 16] += w1 * r0
+            sums[e, 17] += w1 * r1
+            sums[e, 18] += w1 * r2
+            sums[e, 19] += w2 * r0
+            sums[e, 20] += w2 * r1
+            sums[e, 21] += w2 * r2
     for i in range(order.shape[0]):
         c = order[i]
         d = q[c] - task_value[c]
@@ -170,22 +168,23 @@ def slopes(
         c = order[i]
         gradient[c] = task_weight[c] * (q[c] - task_value[c])
     for e in range(parent.shape[0] - 1, -1, -1):
-        S, f = sums[e], frame[e]
-        z0, z1, z2 = f[2], f[5], f[8]
+        z0, z1, z2 = frame[e, 2], frame[e, 5], frame[e, 8]
+        o0, o1, o2 = frame[e, 9], frame[e, 10], frame[e, 11]
+        s0, s1, s2 = sums[e, 10], sums[e, 11], sums[e, 12]
         if slides[e]:
-            g = z0 * S[10] + z1 * S[11] + z2 * S[12]
+            g = z0 * s0 + z1 * s1 + z2 * s2
         else:
             g = (
-                z0 * (S[18] - S[20] - (f[10] * S[12] - f[11] * S[11]))
-                + z1 * (S[19] - S[15] - (f[11] * S[10] - f[9] * S[12]))
-                + z2 * (S[14] - S[16] - (f[9] * S[11] - f[10] * S[10]))
+                z0 * (sums[e, 18] - sums[e, 20] - (o1 * s2 - o2 * s1))
+                + z1 * (sums[e, 19] - sums[e, 15] - (o2 * s0 - o0 * s2))
+                + z2 * (sums[e, 14] - sums[e, 16] - (o0 * s1 - o1 * s0))
             )
         push[e] = g
         gradient[coordinate[e]] += g * du[e]
-        if parent[e] >= 0:
-            A = sums[parent[e]]
+        a = parent[e]
+        if a >= 0:
             for k in range(SUMS):
-                A[k] += S[k]
+                sums[a, k] += sums[e, k]
 
 
 @nb.njit(cache=True, fastmath=FLAGS)
@@ -209,43 +208,75 @@ def curvature(
             b = ancestor[b]
         hessian[c, c] = task_weight[c]
     for e in range(parent.shape[0]):
-        S, f = sums[e], frame[e]
-        W = S[0]
-        z0, z1, z2 = f[2], f[5], f[8]
-        o0, o1, o2 = f[9], f[10], f[11]
+        z0, z1, z2 = frame[e, 2], frame[e, 5], frame[e, 8]
+        o0, o1, o2 = frame[e, 9], frame[e, 10], frame[e, 11]
         # F = Σ w J, M = Σ w p × J + Σ w J × r
         if slides[e]:
-            F0, F1, F2 = W * z0, W * z1, W * z2
-            M0 = S[2] * z2 - S[3] * z1 + z1 * S[12] - z2 * S[11]
-            M1 = S[3] * z0 - S[1] * z2 + z2 * S[10] - z0 * S[12]
-            M2 = S[1] * z1 - S[2] * z0 + z0 * S[11] - z1 * S[10]
+            F0, F1, F2 = sums[e, 0] * z0, sums[e, 0] * z1, sums[e, 0] * z2
+            M0 = sums[e, 2] * z2 - sums[e, 3] * z1 + z1 * sums[e, 12] - z2 * sums[e, 11]
+            M1 = sums[e, 3] * z0 - sums[e, 1] * z2 + z2 * sums[e, 10] - z0 * sums[e, 12]
+            M2 = sums[e, 1] * z1 - sums[e, 2] * z0 + z0 * sums[e, 11] - z1 * sums[e, 10]
         else:
-            d0, d1, d2 = S[1] - W * o0, S[2] - W * o1, S[3] - W * o2
+            d0, d1, d2 = (
+                sums[e, 1] - sums[e, 0] * o0,
+                sums[e, 2] - sums[e, 0] * o1,
+                sums[e, 3] - sums[e, 0] * o2,
+            )
             F0, F1, F2 = z1 * d2 - z2 * d1, z2 * d0 - z0 * d2, z0 * d1 - z1 * d0
-            spread = S[4] + S[5] + S[6] - (S[1] * o0 + S[2] * o1 + S[3] * o2)
-            spread += o0 * S[10] + o1 * S[11] + o2 * S[12] - (S[13] + S[17] + S[21])
-            along = S[1] * z0 + S[2] * z1 + S[3] * z2 - (z0 * S[10] + z1 * S[11] + z2 * S[12])
-            M0 = z0 * spread + o0 * along + (S[13] - S[4]) * z0 + (S[14] - S[7]) * z1 + (S[15] - S[8]) * z2
-            M1 = z1 * spread + o1 * along + (S[16] - S[7]) * z0 + (S[17] - S[5]) * z1 + (S[18] - S[9]) * z2
-            M2 = z2 * spread + o2 * along + (S[19] - S[8]) * z0 + (S[20] - S[9]) * z1 + (S[21] - S[6]) * z2
+            spread = (
+                sums[e, 4] + sums[e, 5] + sums[e, 6] - (sums[e, 1] * o0 + sums[e, 2] * o1 + sums[e, 3] * o2)
+            )
+            spread += (
+                o0 * sums[e, 10]
+                + o1 * sums[e, 11]
+                + o2 * sums[e, 12]
+                - (sums[e, 13] + sums[e, 17] + sums[e, 21])
+            )
+            along = (
+                sums[e, 1] * z0
+                + sums[e, 2] * z1
+                + sums[e, 3] * z2
+                - (z0 * sums[e, 10] + z1 * sums[e, 11] + z2 * sums[e, 12])
+            )
+            M0 = (
+                z0 * spread
+                + o0 * along
+                + (sums[e, 13] - sums[e, 4]) * z0
+                + (sums[e, 14] - sums[e, 7]) * z1
+                + (sums[e, 15] - sums[e, 8]) * z2
+            )
+            M1 = (
+                z1 * spread
+                + o1 * along
+                + (sums[e, 16] - sums[e, 7]) * z0
+                + (sums[e, 17] - sums[e, 5]) * z1
+                + (sums[e, 18] - sums[e, 9]) * z2
+            )
+            M2 = (
+                z2 * spread
+                + o2 * along
+                + (sums[e, 19] - sums[e, 8]) * z0
+                + (sums[e, 20] - sums[e, 9]) * z1
+                + (sums[e, 21] - sums[e, 6]) * z2
+            )
         c = coordinate[e]
-        row = hessian[c]
-        row[c] += push[e] * ddu[e]
+        hessian[c, c] += push[e] * ddu[e]
         own = du[e]
         b = e
         while b >= 0:
-            g = frame[b]
+            y0, y1, y2 = frame[b, 2], frame[b, 5], frame[b, 8]
             if slides[b]:
-                h = g[2] * F0 + g[5] * F1 + g[8] * F2
+                h = y0 * F0 + y1 * F1 + y2 * F2
             else:
+                p0, p1, p2 = frame[b, 9], frame[b, 10], frame[b, 11]
                 h = (
-                    g[2] * (M0 - (g[10] * F2 - g[11] * F1))
-                    + g[5] * (M1 - (g[11] * F0 - g[9] * F2))
-                    + g[8] * (M2 - (g[9] * F1 - g[10] * F0))
+                    y0 * (M0 - (p1 * F2 - p2 * F1))
+                    + y1 * (M1 - (p2 * F0 - p0 * F2))
+                    + y2 * (M2 - (p0 * F1 - p1 * F0))
                 )
             k = coordinate[b]
             h *= own * du[b]
-            row[k] += 2.0 * h if k == c and b != e else h
+            hessian[c, k] += 2.0 * h if k == c and b != e else h
             b = parent[b]
 
 
@@ -666,3 +697,38 @@ def evaluate(
     slopes(p, q, frame, du, sums, push, gradient)
     curvature(p, frame, du, ddu, sums, push, hessian)
     return cost
+
+
+@nb.njit(cache=True, nogil=True)
+def costs_of_frames(
+    p: Arrays,
+    weights: FloatArray,
+    q: FloatArray,
+    y: FloatArray,
+    cost: FloatArray,
+    gradient: FloatArray,
+    hessian: FloatArray,
+) -> None:
+    """Cost (T,), gradient (T, Q) and whole Hessian (T, Q, Q) at ``q``; 0 where no marker is seen."""
+    frames, size = q.shape
+    frame, sums, du, ddu, _, _, _, _, _, _, push = workspace(p[0].shape[0], size)
+    w = np.empty(weights.shape[0])
+    order, ancestor = p[11], p[12]
+    for t in range(frames):
+        cost[t] = 0.0
+        for c in range(size):
+            gradient[t, c] = 0.0
+            for b in range(size):
+                hessian[t, c, b] = 0.0
+        if weigh(y[t], weights, w) == 0.0:
+            continue
+        place_elements(p, q[t], frame, du, ddu)
+        cost[t] = misfit(p, q[t], y[t], w, frame, sums)
+        slopes(p, q[t], frame, du, sums, push, gradient[t])
+        curvature(p, frame, du, ddu, sums, push, hessian[t])
+        for i in range(order.shape[0]):
+            c = order[i]
+            b = ancestor[c]
+            while b >= 0:
+                hessian[t, b, c] = hessian[t, c, b]
+                b = ancestor[b]

@@ -12,6 +12,8 @@ from capbench.biomech import kernel_numba
 from capbench.biomech.certificate import Certificate, spread
 from capbench.biomech.model import Model
 from capbench.biomech.problem import CoordinateTask, Problem, build_problem
+from capbench.biomech.smooth import TOLERANCE as SMOOTH_TOLERANCE
+from capbench.biomech.smooth import smooth
 from capbench.biomech.starts import neutral, rigid_starts
 from cohorts.bounded import shorten
 from cohorts.errors import CapbenchError
@@ -52,13 +54,16 @@ def solve(
     tasks: tuple[CoordinateTask, ...] = (),
     passes: int = 3,
     covariance: FloatArray | float | None = None,
+    prior: float | None = None,
 ) -> Solution:
     """The motion of ``model`` whose markers lie nearest to ``markers``, frame by frame, within its bounds.
 
     ``weights`` names the markers to fit (default: all that model and recording share, equally). ``passes``
     is 1 (forward), 2 (and backward) or 3 (and each frame by itself): more find better minima in fast motion.
     ``covariance`` of the marker positions, m²: one variance, or (T, M, 3, 3) in the order of ``markers``;
-    by default each frame's own misfit estimates one variance for the trial.
+    by default each frame's own misfit estimates one variance for the trial. ``prior`` in hertz adds the
+    declared temporal prior of :mod:`capbench.biomech.smooth`, which also bridges empty frames; the standard
+    deviations stay those of the frames alone, upper bounds then.
     """
     if passes not in (1, 2, 3):
         raise CapbenchError(f"Expected 1, 2 or 3 passes, got {passes}.")
@@ -77,6 +82,9 @@ def solve(
     y = np.ascontiguousarray(markers.select(problem.markers).xyz)
     best = best_of(run_passes(problem, y, passes))
     q = unwrapped(problem, best.q)
+    if prior is not None:
+        best = smoothed(problem, y, q, markers.time, prior, best)
+        q = best.q
     order = [markers.names.index(name) for name in problem.markers]
     if isinstance(covariance, np.ndarray):
         covariance = covariance[:, order]
@@ -120,6 +128,21 @@ def best_of(chains: list[Chain]) -> Chain:
         return np.stack([getattr(c, name) for c in chains])[pick, rows]
 
     return Chain(*(taken(name) for name in ("q", "cost", "slope", "iterations", "status")))
+
+
+def smoothed(
+    problem: Problem, y: FloatArray, q: FloatArray, time: FloatArray, hertz: float, chain: Chain
+) -> Chain:
+    """The chain under the temporal prior; frames before the first and after the last markers stay empty."""
+    found = smooth(problem, y, q, time, hertz)
+    status = np.where(chain.status == kernel_numba.EMPTY, kernel_numba.EMPTY, kernel_numba.CONVERGED)
+    status[(found.slope > SMOOTH_TOLERANCE) & (status != kernel_numba.EMPTY)] = kernel_numba.STALLED
+    known = np.flatnonzero(status != kernel_numba.EMPTY)
+    outside = np.ones(len(q), dtype=bool)
+    outside[known[0] : known[-1] + 1] = False
+    smoothed_q = np.where(outside[:, None], np.nan, found.q)
+    iterations = np.full(len(q), found.iterations)
+    return Chain(smoothed_q, found.cost, found.slope, iterations, status)
 
 
 def unwrapped(problem: Problem, q: FloatArray) -> FloatArray:
