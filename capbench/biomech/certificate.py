@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from capbench.biomech.solve import Chain
 
 BoolArray = NDArray[np.bool_]
+#: curvature (m² per radian²) below which markers don't determine a combination of coordinates: a wobble of one
+#: radian would change their root mean square distance by less than 0.01 mm
+SINGULAR = 1e-10
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ class Certificate:
     observed : (T, Q) whether a seen marker depends on the coordinate; else it was held
     bounded : (T, Q) whether the coordinate lies on its bound and is pushed against it
     sigma : (T, Q) standard deviation, radians or metres, of noise in the markers carried to the
-        coordinate: NaN where it is held, 0 where it is bounded
+        coordinate: NaN where it is held, 0 where it is bounded, infinite where the seen markers leave it
+        undetermined together with others (a straight elbow hides the arm's turn)
     """
 
     coordinates: tuple[str, ...]
@@ -110,17 +114,32 @@ def spread(
 
 
 def _sigma(hessian: FloatArray, noise: FloatArray, free: BoolArray) -> FloatArray:
-    """(T, Q) square roots of the diagonal of H⁻¹ N H⁻¹ over the free coordinates."""
+    """(T, Q) square roots of the diagonal of H⁻¹ N H⁻¹ over the free coordinates; inf where undetermined."""
     both = free[:, :, None] & free[:, None, :]
-    eye = np.eye(hessian.shape[1])
-    h = np.where(both, hessian, eye)
+    h = np.where(both, hessian, np.eye(hessian.shape[1]))
     n = np.where(both, noise, 0.0)
-    try:
-        inverse = np.linalg.inv(h)
-    except np.linalg.LinAlgError:
-        inverse = np.linalg.pinv(h)
+    sure = np.asarray(np.isfinite(h).all(axis=(1, 2)))
+    h[~sure] = np.eye(h.shape[1])
+    smallest = np.linalg.eigvalsh(h)[:, 0]
+    sound = sure & (smallest > SINGULAR)
+    inverse = np.linalg.inv(np.where(sound[:, None, None], h, np.eye(h.shape[1])))
     covariance = inverse @ n @ np.swapaxes(inverse, 1, 2)
-    return np.sqrt(np.maximum(np.diagonal(covariance, axis1=1, axis2=2), 0.0))
+    sigma: FloatArray = np.sqrt(np.maximum(np.diagonal(covariance, axis1=1, axis2=2), 0.0))
+    for t in np.flatnonzero(sure & ~sound):
+        sigma[t] = _sigma_of_singular(h[t], n[t])
+    sigma[~sure] = np.inf
+    return sigma
+
+
+def _sigma_of_singular(h: FloatArray, n: FloatArray) -> FloatArray:
+    """(Q,) as above for one frame whose markers leave some combination of coordinates undetermined."""
+    values, axes = np.linalg.eigh(h)
+    lost = values <= SINGULAR
+    kept = axes[:, ~lost]
+    inverse = kept / values[~lost] @ kept.T
+    sigma = np.sqrt(np.maximum(np.diagonal(inverse @ n @ inverse.T), 0.0))
+    touched = (np.abs(axes[:, lost]) > 1e-3).any(axis=1)
+    return np.where(touched, np.inf, sigma)
 
 
 def _marker_noise(there: BoolArray, rms: FloatArray, free: BoolArray) -> float:

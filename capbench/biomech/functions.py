@@ -89,6 +89,10 @@ class Spline(ByValue):
     def __post_init__(self) -> None:
         for name in ("x", "y", "b", "c", "d"):
             object.__setattr__(self, name, frozen(getattr(self, name)))
+        if not all(np.isfinite(getattr(self, name)).all() for name in ("x", "y", "b", "c", "d")):
+            raise CapbenchError(
+                "Expected knots that a spline can pass through, got too steep or too large ones."
+            )
 
     def derivatives(self, x: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Value, first and second derivative at ``x``."""
@@ -126,6 +130,7 @@ def _knots(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
     return x, y
 
 
+@np.errstate(all="ignore")  # overflow ends in the spline's own check
 def simm_spline(x: FloatArray, y: FloatArray) -> Spline:
     """OpenSim's SimmSpline: the cubic spline of Forsythe, Malcolm and Moler (1977).
 
@@ -166,6 +171,7 @@ def simm_spline(x: FloatArray, y: FloatArray) -> Spline:
     return Spline(x, y, b, 3 * c, d)
 
 
+@np.errstate(all="ignore")
 def piecewise_linear(x: FloatArray, y: FloatArray) -> Spline:
     """Straight lines between the knots (second derivative 0, kinks at the knots)."""
     x, y = _knots(x, y)

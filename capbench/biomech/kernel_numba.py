@@ -27,6 +27,7 @@ BoolArray = NDArray[np.bool_]
 # no "nnan"/"ninf": they would delete the tests for missing markers
 FLAGS = {"contract", "reassoc", "nsz", "arcp", "afn"}
 SUMS = 22
+MOST_DAMPING = 1e3
 LONGEST_STEP = 1.0  #: radians or metres in one iteration: an outlier must not throw the pose around
 
 CONVERGED, STALLED, EMPTY = 0, 1, 2
@@ -362,7 +363,7 @@ def _mark_free(
         c = order[i]
         g = gradient[c]
         free[c] = seen[c] and not ((q[c] <= low[c] and g > 0.0) or (q[c] >= high[c] and g < 0.0))
-        if free[c] and abs(g) > worst:
+        if free[c] and not abs(g) <= worst:  # so written that NaN is passed on, not passed over
             worst = abs(g)
     return worst
 
@@ -460,11 +461,13 @@ def newton(
         worst = _mark_free(order, q, low, high, gradient, seen, free)
         if worst <= tolerance:
             return cost, worst, iteration, CONVERGED
-        if iteration == most or damping > 1e3:
+        if iteration == most or damping > MOST_DAMPING:
             return cost, worst, iteration, STALLED
         curvature(p, frame, du, ddu, sums, push, hessian)
         while not _factor(order, ancestor, hessian, factor, free, damping):
             damping = max(4.0 * damping, 1e-6)
+            if damping > MOST_DAMPING:  # the Hessian holds NaN
+                return cost, worst, iteration, STALLED
         for i in range(order.shape[0]):
             step[order[i]] = -gradient[order[i]]
         _solve(order, ancestor, factor, free, step)

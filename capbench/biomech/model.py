@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from heapq import heappop, heappush
 from typing import Literal
 
 import numpy as np
@@ -146,11 +148,23 @@ class Model(ByValue):
             if marker.body not in known:
                 raise unknown_name("body", marker.body, known)
         object.__setattr__(self, "joints", _in_order(self.joints))
-        names = {c.name for c in self.coordinates}
+        carried = {j.child for j in self.joints}
+        for body in sorted(known - carried - {GROUND}):
+            raise CapbenchError(f"Expected a joint that carries each body, got none for {body}.")
+        self._check_couplers()
+
+    def _check_couplers(self) -> None:
+        check_unique("coupled coordinate", tuple(c.dependent for c in self.couplers))
+        known = as_mapping(self)
         for coupler in self.couplers:
             for name in (coupler.dependent, coupler.independent):
-                if name not in names:
-                    raise unknown_name("coordinate", name, names)
+                if name not in known:
+                    raise unknown_name("coordinate", name, known)
+            if known[coupler.dependent].locked:
+                raise CapbenchError(
+                    f"Expected coordinates to be coupled or locked, got {coupler.dependent}, which is both.",
+                    fix="unlock it, or switch its coupler off",
+                )
 
     @property
     def coordinates(self) -> tuple[Coordinate, ...]:
@@ -187,25 +201,28 @@ class Model(ByValue):
 
 
 def _in_order(joints: tuple[Joint, ...]) -> tuple[Joint, ...]:
-    """Joints with parents before children; refuses loops, islands and bodies with two joints."""
-    children = [j.child for j in joints]
-    for name in children:
-        if children.count(name) > 1:
+    """Joints with parents before children, else as given; refuses loops, islands and twice carried bodies."""
+    for name, count in Counter(j.child for j in joints).items():
+        if count > 1 or name == GROUND:
             raise CapbenchError(
-                f"Expected one joint for each body, got {children.count(name)} for {name}: "
+                f"Expected one joint for each body and none for {GROUND}, got {count} for {name}: "
                 "capbench knows no closed loops."
             )
-    placed, order, left = {GROUND}, [], list(joints)
-    while left:
-        ready = [j for j in left if j.parent in placed]
-        if not ready:
-            raise CapbenchError(
-                f"Expected every body to hang on ground; {', '.join(j.child for j in left)} "
-                "go round in a circle or hang on nothing."
-            )
-        order.append(ready[0])
-        placed.add(ready[0].child)
-        left.remove(ready[0])
+    below: dict[str, list[int]] = {}
+    for i, joint in enumerate(joints):
+        below.setdefault(joint.parent, []).append(i)
+    order, ready = [], below.get(GROUND, []).copy()
+    while ready:
+        joint = joints[heappop(ready)]
+        order.append(joint)
+        for i in below.get(joint.child, ()):
+            heappush(ready, i)
+    if len(order) < len(joints):
+        placed = {j.child for j in order}
+        left = ", ".join([j.child for j in joints if j.child not in placed][:10])
+        raise CapbenchError(
+            f"Expected every body to hang on ground; {left} go round in a circle or hang on nothing."
+        )
     return tuple(order)
 
 

@@ -1,7 +1,8 @@
-"""Child process in which OpenSim fits a model to markers; it prints, it crashes and it hangs on odd files.
+"""Child process in which OpenSim fits or scales a model; it prints, it crashes and it hangs on odd files.
 
 Run by path, as ``python -P opensim_child.py JOB``: it imports nothing of capbench. JOB is a JSON file that
-:mod:`capbench.biomech.opensim_tools` wrote; the answers are left beside it.
+:mod:`capbench.biomech.opensim_tools` or :mod:`capbench.biomech.opensim_scale` wrote; the answers are left
+beside it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ NO_OPENSIM = 3
 
 
 def main(job_file: str) -> None:
-    """Fit, and leave ``fit.mot``, ``*_ik_marker_errors.sto`` and ``done.json`` in the current folder."""
+    """Do the job, and leave ``done.json`` and what the tool writes in the current folder."""
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
     try:
         import opensim
@@ -27,7 +28,7 @@ def main(job_file: str) -> None:
         leave(NO_OPENSIM, f"the package opensim can't be imported: {error}")
     opensim.Logger.removeFileSink()  # it would leave an opensim.log in the current folder
     try:
-        done = fit(opensim, job)
+        done = scale(opensim, job) if job.get("tool") == "scale" else fit(opensim, job)
     except RuntimeError as error:  # what OpenSim's C++ exceptions become
         leave(REFUSED, first_cause(str(error)))
     Path("done.json").write_text(json.dumps(done), encoding="utf-8")
@@ -71,6 +72,29 @@ def fit(opensim: Any, job: dict[str, Any]) -> dict[str, Any]:
         for i in range(coordinates.getSize())
     }
     return {"seconds": seconds, "kinds": kinds, "version": str(opensim.GetVersion())}
+
+
+def scale(opensim: Any, job: dict[str, Any]) -> dict[str, Any]:
+    """Run the scale tool on a set-up that names its files; says every factor to the last digit."""
+    tool = opensim.ScaleTool(job["setup"])
+    tool.setPathToSubject("")  # else it looks for the files beside nothing
+    model = tool.createModel()
+    state = model.initSystem()
+    model.realizePosition(state)
+    scaler = tool.getModelScaler()
+    recorded = opensim.MarkerData(job["markers"])
+    recorded.convertToUnits(model.getLengthUnits())
+    measurements = scaler.getMeasurementSet()
+    factors = {}
+    for i in range(measurements.getSize()):
+        measurement = measurements.get(i)
+        factor = scaler.computeMeasurementScaleFactor(state, model, recorded, measurement)
+        factors[measurement.getName()] = factor if math.isfinite(factor) else None
+    began = time.perf_counter()
+    if not tool.run():
+        leave(REFUSED, "OpenSim's scale tool did not finish")
+    seconds = time.perf_counter() - began
+    return {"factors": factors, "seconds": seconds, "version": str(opensim.GetVersion())}
 
 
 def first_cause(message: str) -> str:

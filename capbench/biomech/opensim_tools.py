@@ -93,7 +93,7 @@ def _run(
             "coordinate_tasks": [[t.name, t.weight, t.kind, t.value] for t in steering],
         }
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        _call_child(folder, model, _SECONDS + _SECONDS_PER_FRAME * len(markers), timeout)
+        call_child(folder, model, _SECONDS + _SECONDS_PER_FRAME * len(markers), timeout)
         done = json.loads((folder / "done.json").read_text(encoding="utf-8"))
         motion = _motion(folder / "fit.mot", done["kinds"], markers.time, model)
         errors = storage.read(folder / "fit_ik_marker_errors.sto", kind="signals")
@@ -101,7 +101,9 @@ def _run(
         return done, motion, (errors.column("marker_error_RMS"), errors.column("marker_error_max"))
 
 
-def _call_child(folder: Path, model: Path, seconds: float, timeout: float | None) -> None:
+def call_child(folder: Path, model: Path, seconds: float, timeout: float | None) -> None:
+    """Run the child on ``job.json`` in ``folder``, within so many seconds of processor time."""
+
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds) + 1))
         resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY, _MEMORY))

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from itertools import combinations
 from pathlib import Path
+from posixpath import join, normpath
 from typing import Any
 
 import numpy as np
 
-from capbench.biomech.functions import IDENTITY, Polynomial, constant, piecewise_linear, simm_spline
+from capbench.biomech.functions import Polynomial, constant, piecewise_linear, simm_spline
 from capbench.biomech.model import (
     GROUND,
     Axis,
@@ -32,8 +34,11 @@ from cohorts.bounded import about, load_xml, parse_number
 from cohorts.errors import CapbenchError
 from cohorts.values import FloatArray
 
+_AXES = ("rotation1", "rotation2", "rotation3", "translation1", "translation2", "translation3")
 X, Y, Z = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
 OLDEST = 20000
+_SLACK = 1.5e-8  # by which OpenSim lets a default value leave its range
+_COLLINEAR = 1e-5  # sine of the angle below which OpenSim takes two axes for one
 
 Node = Any  # an ``Element`` of ``cohorts.bounded``; ElementTree's own stubs know no ``line``
 
@@ -59,13 +64,13 @@ def parse_model(root: Node) -> Model:
         )
     body_nodes = [b for b in _objects(model, "BodySet", "Body") if b.get("name") != GROUND]
     bodies = tuple(_body(node) for node in body_nodes)
-    if _set(model, "JointSet") is not None:
-        frames = _Frames(model)
+    frames = _Frames(model)
+    if model.find("JointSet") is not None:
         joints = [_joint(node, frames) for node in _set_objects(model, "JointSet")]
     else:
         joints = [_old_joint(node) for node in body_nodes]
     couplers = tuple(_couplers(model))
-    markers = tuple(_marker(node) for node in _objects(model, "MarkerSet", "Marker"))
+    markers = tuple(_placed_marker(node, frames) for node in _objects(model, "MarkerSet", "Marker"))
     return Model(model.get("name", ""), bodies, tuple(joints), couplers, markers)
 
 
@@ -95,10 +100,6 @@ def _error(node: Node, problem: str, fix: str | None = None) -> CapbenchError:
     return CapbenchError(problem, line=node.line, place=f"{node.tag} {name}" if name else node.tag, fix=fix)
 
 
-def _set(model: Node, tag: str) -> Node | None:
-    return model.find(tag)
-
-
 def _set_objects(model: Node, tag: str) -> Iterator[Node]:
     found = model.find(tag)
     objects = None if found is None else found.find("objects")
@@ -114,17 +115,22 @@ def _text(node: Node, tag: str, default: str = "") -> str:
 
 
 def _flag(node: Node, tag: str, default: bool = False) -> bool:
-    return _text(node, tag, str(default)).lower() == "true"
+    word = _text(node, tag, str(default)).lower()
+    if word not in ("true", "false", "1", "0"):
+        raise _error(node, f"Expected true or false for {tag}, got {word[:40]!r}.")
+    return word in ("true", "1")
 
 
-def _numbers(node: Node, tag: str, count: int, default: tuple[float, ...]) -> FloatArray:
+def _numbers(
+    node: Node, tag: str, count: int, default: tuple[float, ...], infinite: bool = False
+) -> FloatArray:
     found = node.find(tag)
     if found is None or not (found.text or "").strip():
         return np.array(default)
-    return _parse(found, count)
+    return _parse(found, count, infinite)
 
 
-def _parse(node: Node, count: int | None = None) -> FloatArray:
+def _parse(node: Node, count: int | None = None, infinite: bool = False) -> FloatArray:
     words = (node.text or "").split()
     try:
         values = np.array([parse_number(word) for word in words])
@@ -132,7 +138,7 @@ def _parse(node: Node, count: int | None = None) -> FloatArray:
         raise _error(node, f"Expected numbers, got {' '.join(words)[:60]!r}.") from None
     if count is not None and len(values) != count:
         raise _error(node, f"Expected {count} numbers, got {len(values)}.")
-    if not np.isfinite(values).all():
+    if np.isnan(values).any() or not (infinite or np.isfinite(values).all()):
         raise _error(node, "Expected finite numbers, got NaN or infinity.")
     return values
 
@@ -183,6 +189,14 @@ def _marker(node: Node) -> Marker:
     return Marker(node.get("name", ""), body.rpartition("/")[2], location, _flag(node, "fixed"))
 
 
+def _placed_marker(node: Node, frames: _Frames) -> Marker:
+    """A marker of a model; one that is fixed to an offset frame is fixed to that frame's body."""
+    marker = _marker(node)
+    socket = _text(node, "socket_parent_frame") or _text(node, "body")
+    body, at = frames.place(node, f"/markerset/{marker.name}", socket)
+    return Marker(marker.name, body, at.rotation @ marker.location + at.translation, marker.fixed)
+
+
 def _couplers(model: Node) -> Iterator[Coupler]:
     for node in _set_objects(model, "ConstraintSet"):
         off = _flag(node, "isDisabled") or not _flag(node, "isEnforced", True)
@@ -201,14 +215,15 @@ def _couplers(model: Node) -> Iterator[Coupler]:
         inner = None if wrapper is None else next(iter(wrapper), None)
         if inner is None:
             raise _error(node, "Expected a coupled_coordinates_function, got none.")
-        # OpenSim's scale factor divides the dependent coordinate in "f(q) - scale · q_dependent = 0"
-        scale = _number(node, "scale_factor", 1.0)
+        if inner.tag == "Constant":  # OpenSim 4.6 holds the independent one at it instead
+            raise _error(inner, "Expected a function of the independent coordinate, got a Constant.")
+        scale = _number(node, "scale_factor", 1.0)  # q_dependent = scale · f(q)
         function = _function(inner)
         yield Coupler(
             node.get("name", ""),
             _text(node, "dependent_coordinate_name"),
             names[0],
-            function if scale == 1 else function.scaled(1 / scale),
+            function if scale == 1 else function.scaled(scale),
         )
 
 
@@ -274,14 +289,20 @@ def _coordinate(node: Node, kind: str) -> Coordinate:
             "Expected a free, clamped or locked coordinate, got one prescribed over time.",
             fix="set <prescribed> to false",
         )
-    low, high = _numbers(node, "range", 2, (-np.inf, np.inf)).tolist()
+    low, high = _numbers(node, "range", 2, (-10.0, 10.0), infinite=True).tolist()  # OpenSim's own default
     if low > high:
         raise _error(node, f"Expected a range from low to high, got {low:g} {high:g}.")
+    default, clamped = _number(node, "default_value", 0.0), _flag(node, "clamped")
+    if clamped and not low - _SLACK <= default <= high + _SLACK:
+        raise _error(
+            node,
+            f"Expected a default value within the clamped range {low:g} to {high:g}, got {default:g}.",
+        )
     return Coordinate(
         node.get("name", ""),
-        _number(node, "default_value", 0.0),
+        default,
         (low, high),
-        _flag(node, "clamped"),
+        clamped,
         _flag(node, "locked"),
         "translation" if kind == "translation" else "rotation",
     )
@@ -322,31 +343,43 @@ def _joint_axes(node: Node, names: list[str]) -> tuple[tuple[Axis, ...], tuple[A
 
 
 def _spatial_transform(node: Node, names: list[str]) -> tuple[tuple[Axis, ...], tuple[Axis, ...]]:
-    transform = node.find("SpatialTransform")
-    axes = {} if transform is None else {a.get("name", ""): a for a in transform.iter("TransformAxis")}
-    directions = {"rotation": (X, Y, Z), "translation": (X, Y, Z)}
+    axes = _transform_axes(node, names)
     made: dict[str, list[Axis]] = {"rotation": [], "translation": []}
     for kind, found in made.items():
-        for i in (1, 2, 3):
+        for i, default in enumerate((X, Y, Z), start=1):
             axis = axes.get(f"{kind}{i}")
-            default = directions[kind][i - 1]
-            found.append(fixed_axis(default) if axis is None else _transform_axis(axis, names, default))
-    turning = np.array([a.direction for a in made["rotation"]])
-    if abs(np.linalg.det(np.array([a.direction for a in made["translation"]]))) < 1e-9:
-        raise _error(node, "Expected three independent translation axes, got axes in one plane.")
-    if min(np.linalg.norm(np.cross(turning[i], turning[i - 1])) for i in (1, 2)) < 1e-9:
-        raise _error(node, "Expected rotation axes that differ one from the next, got parallel ones.")
+            found.append(fixed_axis(default) if axis is None else _transform_axis(axis, names))
+        for a, b in combinations(found, 2):
+            if np.linalg.norm(np.cross(a.direction, b.direction)) < _COLLINEAR:
+                raise _error(node, f"Expected three {kind} axes that differ, got parallel ones.")
     return tuple(made["rotation"]), tuple(made["translation"])
 
 
-def _transform_axis(node: Node, names: list[str], default: tuple[float, float, float]) -> Axis:
-    direction = _numbers(node, "axis", 3, default)
-    length = float(np.linalg.norm(direction))
-    if length < 1e-12:
-        raise _error(node, "Expected an axis, got (0, 0, 0).")
+def _transform_axes(joint: Node, names: list[str]) -> dict[str, Node]:
+    """The TransformAxis elements by name."""
+    transform = joint.find("SpatialTransform")
+    if transform is None and names:
+        raise _error(joint, f"Expected a SpatialTransform that {', '.join(names)} move, got none.")
+    axes: dict[str, Node] = {}
+    for axis in () if transform is None else transform.iter("TransformAxis"):
+        name = axis.get("name", "")
+        if name in axes or name not in _AXES:
+            raise _error(axis, f"Expected each of {', '.join(_AXES)} at most once, got {name!r}.")
+        axes[name] = axis
+    return axes
+
+
+def _transform_axis(node: Node, names: list[str]) -> Axis:
+    direction = _numbers(node, "axis", 3, (0.0,) * 3)
+    length = math.hypot(*direction)
+    if not 1e-12 < length < math.inf:
+        raise _error(node, f"Expected an axis of some length, got {' '.join(f'{x:g}' for x in direction)}.")
     functions = [child for child in node if child.tag not in ("coordinates", "axis")]
+    if functions and functions[0].get("name", "function") not in ("", "function"):
+        raise _error(functions[0], "Expected a function without a name or called 'function'.")  # else unseen
     words = _text(node, "coordinates").split()
-    function: AxisFunction = _function(functions[0]) if functions else IDENTITY if words else constant(0.0)
+    # as in OpenSim, an axis without a function stands still
+    function: AxisFunction = _function(functions[0]) if functions else constant(0.0)
     if len(words) > 1:
         raise _error(node, f"Expected one coordinate for an axis, got {len(words)}.")
     if words and words[0] not in names:
@@ -370,8 +403,9 @@ def _joint(node: Node, frames: _Frames) -> Joint:
     names = [c.get("name", "") for c in nodes]
     rotations, translations = _joint_axes(node, names)
     kinds = _kinds(rotations, names)
-    parent, in_parent = frames.place(node, _text(node, "socket_parent_frame"))
-    child, in_child = frames.place(node, _text(node, "socket_child_frame"))
+    path = f"/jointset/{node.get('name', '')}"
+    parent, in_parent = frames.place(node, path, _text(node, "socket_parent_frame"))
+    child, in_child = frames.place(node, path, _text(node, "socket_child_frame"))
     return Joint(
         node.get("name", ""),
         node.tag,
@@ -386,31 +420,50 @@ def _joint(node: Node, frames: _Frames) -> Joint:
 
 
 class _Frames:
-    """Where the frames that joints name are: in which body, and how placed there."""
+    """Where the frames that joints and markers name are: in which body, and how placed there.
+
+    A socket holds a path, absolute or from the object that has the socket, as in a file system. A bare name
+    of a body is taken too.
+    """
 
     def __init__(self, model: Node) -> None:
-        self.shared: dict[str, Node] = {}
-        for frame in model.iter("PhysicalOffsetFrame"):
-            self.shared.setdefault(frame.get("name", ""), frame)
-        self.bodies = {b.get("name") for b in _objects(model, "BodySet", "Body")} | {GROUND}
+        self.frames: dict[str, list[Node]] = {}
+        self.bodies = {GROUND: GROUND, f"/{GROUND}": GROUND}
+        for body in _objects(model, "BodySet", "Body"):
+            name = body.get("name", "")
+            self.bodies |= {name: name, f"/bodyset/{name}": name}
+        stack = [(child, f"/{_own_path(child)}") for child in model]
+        while stack:
+            node, path = stack.pop()
+            if node.tag == "PhysicalOffsetFrame":
+                self.frames.setdefault(path, []).append(node)
+            stack += [(child, f"{path}/{child.get('name')}" if child.get("name") else path) for child in node]
 
-    def place(self, joint: Node, socket: str, depth: int = 0) -> tuple[str, Placement]:
-        """(body, placement in it) of the frame that ``socket`` names, seen from ``joint``."""
+    def place(self, user: Node, owner: str, socket: str, depth: int = 0) -> tuple[str, Placement]:
+        """(body, placement in it) of the frame that ``socket`` of the object at path ``owner`` names."""
         if depth > 32:
-            raise _error(joint, "Expected offset frames that end in a body, got frames in a circle.")
-        name = socket.rpartition("/")[2]
-        if name in self.bodies:
-            return name, Placement()
-        own = {f.get("name"): f for f in joint.iter("PhysicalOffsetFrame")}
-        frame = own.get(name, self.shared.get(name))
-        if frame is None:
-            raise _error(joint, f"Expected the name of a body or frame, got {socket!r}.")
+            raise _error(user, "Expected offset frames that end in a body, got frames in a circle.")
+        path = normpath(join(owner, socket))
+        found = self.frames.get(path, [])
+        if len(found) > 1:
+            raise _error(user, f"Expected one frame {path}, got {len(found)}.")
+        if not found:
+            body = self.bodies.get(path) or self.bodies.get(socket)
+            if body is None:
+                raise _error(user, f"Expected the path of a body or frame, got {socket!r}.")
+            return body, Placement()
         inner = Placement(
-            body_fixed_xyz(_numbers(frame, "orientation", 3, (0.0,) * 3)),
-            _numbers(frame, "translation", 3, (0.0,) * 3),
+            body_fixed_xyz(_numbers(found[0], "orientation", 3, (0.0,) * 3)),
+            _numbers(found[0], "translation", 3, (0.0,) * 3),
         )
-        body, outer = self.place(joint, _text(frame, "socket_parent"), depth + 1)
+        body, outer = self.place(user, path, _text(found[0], "socket_parent"), depth + 1)
         return body, outer.then(inner)
+
+
+def _own_path(node: Node) -> str:
+    """How OpenSim calls a part of the model in paths: sets by their kind, others by name."""
+    tag: str = node.tag.lower()
+    return tag if tag.endswith("set") else node.get("name", "")
 
 
 def _old_joint(body: Node) -> Joint:

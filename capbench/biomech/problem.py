@@ -44,7 +44,7 @@ class Problem:
     markers : names of the M weighted markers, in the order of the data columns
     weights : (M,) OpenSim's marker weights
     moved : (Q,) whether a coordinate moves any weighted marker or has a task of its own
-    pruned : names of the bodies that no weighted marker depends on
+    pruned : bodies moved by an element that no weighted marker depends on
     parent, slides, coordinate, rotation, translation : per kept element (E,), (E,), (E,), (E, 3, 3), (E, 3)
     kind, first, count, table : per element, where its function's numbers start in ``table`` (rows of 5)
     marker_element, marker_at : (M,) element of each marker (-1: ground) and (M, 3) its place there

@@ -79,7 +79,7 @@ def solve(
             f"Recorded: {shorten(markers.names)}."
         )
     problem = build_problem(model, wanted, tasks)
-    y = np.ascontiguousarray(markers.select(problem.markers).xyz)
+    y = np.array(markers.select(problem.markers).xyz)  # a writable copy: the kernel is compiled for one kind
     best = best_of(run_passes(problem, y, passes))
     q = unwrapped(problem, best.q)
     if prior is not None:
@@ -94,7 +94,7 @@ def solve(
 
 def run_passes(problem: Problem, y: FloatArray, passes: int) -> list[Chain]:
     """The chains: forward, backward, and every frame from its own rigid start."""
-    start = rigid_starts(problem, y, np.repeat(neutral(problem.tree)[None], len(y), axis=0))
+    start = rigid_starts(problem, y, neutral(problem.tree))
     plans = ((True, False), (True, True), (False, False))[:passes]
     return [run_chain(problem, y, start, warm=warm, backwards=backwards) for warm, backwards in plans]
 

@@ -6,9 +6,11 @@ from the default pose, a subject who faces away ends in a wrong one.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from capbench.biomech.kinematics import Frames, forward
+from capbench.biomech.kinematics import forward
 from capbench.biomech.model import Placement
 from capbench.biomech.problem import BoolArray, Problem
 from capbench.biomech.tree import Tree
@@ -40,41 +42,46 @@ def root_elements(problem: Problem) -> list[int]:
     return chain if plain and problem.slides[chain].tolist() == [1, 1, 1, 0, 0, 0] else []
 
 
-def rigid_starts(problem: Problem, y: FloatArray, q: FloatArray) -> FloatArray:
-    """(T, Q) starts: ``q`` with the root moved so that the model's markers lie best on ``y`` (T, M, 3).
+def rigid_starts(problem: Problem, y: FloatArray, pose: FloatArray) -> FloatArray:
+    """(T, Q) starts: a pose with the root moved so that the model's markers lie best on ``y`` (T, M, 3).
 
-    Least squares over the markers of the root's own body where it has three or more that are seen, else over
-    all. Where the root is no free joint, or too few markers are seen, ``q`` is left as it is.
+    ``pose`` is one for all frames (Q,), which is quick, or one for each (T, Q). Least squares over the markers
+    of the root's own body where it has three or more that are seen, else over all. Where the root is no free joint, or too few markers are seen, the start is ``pose`` itself.
     """
     chain = root_elements(problem)
+    poses = np.atleast_2d(pose)
+    still = np.broadcast_to(poses, (len(y), poses.shape[1])).copy()
     if not chain or not len(y):
-        return q
-    frames = forward(problem.tree, q)
-    model = _model_points(problem, frames)
-    root = chain[-1]
-    own = problem.marker_element == root
+        return still
+    model = _model_points(problem, poses)
+    own = problem.marker_element == chain[-1]
     seen: BoolArray = np.asarray(np.isfinite(y).all(axis=-1))
     few = np.asarray((seen & own).sum(axis=1) < 3)
     use = np.where(few[:, None], seen, seen & own) * problem.weights
     enough = np.asarray((use > 0).sum(axis=1) >= 3)
     turn, shift = best_rigid_motion(model, np.where(seen[..., None], y, 0.0), use)
-    return np.where(enough[:, None], _move_root(problem, chain, q, turn, shift), q)
+    return np.where(enough[:, None], _move_root(problem, chain, poses, still, turn, shift), still)
 
 
-def _model_points(problem: Problem, frames: Frames) -> FloatArray:
-    kept = problem.kept
-    out = np.empty((len(frames.rotation), len(problem.markers), 3))
+def _model_points(problem: Problem, poses: FloatArray) -> FloatArray:
+    """(P, M, 3) metres in ground of the problem's markers, the model in ``poses`` (P, Q)."""
+    frames = forward(problem.tree, poses)
+    out = np.repeat(problem.marker_at[None], len(poses), axis=0)
     for m, e in enumerate(problem.marker_element):
-        at = problem.marker_at[m]
-        out[:, m] = at if e < 0 else frames.rotation[:, kept[e]] @ at + frames.origin[:, kept[e]]
+        if e >= 0:
+            at = frames.rotation[:, problem.kept[e]] @ problem.marker_at[m]
+            out[:, m] = at + frames.origin[:, problem.kept[e]]
     return out
 
 
 def best_rigid_motion(a: FloatArray, b: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Rotations (T, 3, 3) and shifts (T, 3) that take points a (T, M, 3) onto b best (Kabsch, weighted)."""
+    """Rotations (T, 3, 3) and shifts (T, 3) that take points a onto b (T, M, 3) best (Kabsch, weighted).
+
+    ``a`` is (T, M, 3), or (1, M, 3) where it is the same for all.
+    """
     w = weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-300)
-    mean_a, mean_b = (np.einsum("tm,tmi->ti", w, x) for x in (a, b))
-    spread = np.einsum("tm,tmi,tmj->tij", w, a - mean_a[:, None], b - mean_b[:, None])
+    mean_a, mean_b = (w[:, None] @ a)[:, 0], (w[:, None] @ b)[:, 0]
+    spread = np.swapaxes(w[..., None] * (a - mean_a[:, None]), 1, 2) @ (b - mean_b[:, None])
     u, _, vt = np.linalg.svd(spread)
     sign = np.sign(np.linalg.det(u) * np.linalg.det(vt))
     flip = np.stack([np.ones_like(sign), np.ones_like(sign), np.where(sign == 0, 1, sign)], axis=-1)
@@ -83,15 +90,19 @@ def best_rigid_motion(a: FloatArray, b: FloatArray, weights: FloatArray) -> tupl
 
 
 def _move_root(
-    problem: Problem, chain: list[int], q: FloatArray, turn: FloatArray, shift: FloatArray
+    problem: Problem,
+    chain: list[int],
+    poses: FloatArray,
+    q: FloatArray,
+    turn: FloatArray,
+    shift: FloatArray,
 ) -> FloatArray:
     """``q`` with the root's six coordinates changed so that its frame moves by ``turn`` and ``shift``."""
-    tree = problem.tree
-    frames = forward(tree, q)
-    kept = problem.kept
-    root = kept[chain[-1]]
+    root = problem.kept[chain[-1]]
+    tree = replace(problem.tree, elements=problem.tree.elements[: root + 1])  # the rest need not be placed
+    frames = forward(tree, poses)
     rotation = turn @ frames.rotation[:, root]
-    origin = np.einsum("tij,tj->ti", turn, frames.origin[:, root]) + shift
+    origin = (turn @ frames.origin[:, root, :, None])[..., 0] + shift
     moved = q.copy()
     coordinate = problem.coordinate[chain]
     base = [Placement(problem.rotation[e], problem.translation[e]) for e in chain]

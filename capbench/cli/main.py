@@ -47,8 +47,14 @@ COMMANDS: Mapping[str, Entry] = {
         "Fit a musculoskeletal model to marker tracks (inverse kinematics).",
         FILES,
     ),
+    "scale": Entry("capbench.cli.scale", "Scale a model to a subject and place its markers.", FILES),
     "verify-ik": Entry(
         "capbench.cli.verify_ik", "Check a fitted motion against both engines' best fit.", FILES
+    ),
+    "model": Entry(
+        "capbench.cli.model",
+        "Build, inspect and compare musculoskeletal models.",
+        FILES,
     ),
     "info": Entry("capbench.cli.info", "Say what files are, in words, with their oddities.", FILES),
     "convert": Entry("capbench.cli.convert", "Rewrite a recording in another format.", FILES),

@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 def command(
     motion: Path, markers: Path, model: Path, tasks: Path | None, frames: int, quiet: bool, as_json: bool
 ) -> None:
-    """Re-solve a sample of frames in OpenSim (accuracy 1e-9) and in capbench, and compare.
+    """Check a fitted motion against both engines' best fit.
 
-    Says whose cost is lower, by how much, and how many degrees the angles are apart.
+    A sample of frames is solved anew in OpenSim (accuracy 1e-9) and in capbench. Says whose cost is lower, by
+    how much, and how many degrees the angles are apart.
     """
     from capbench.biomech.verify import verify
     from cohorts import Markers, Motion, formats

@@ -225,6 +225,40 @@ def test_standard_deviations_are_those_of_repeated_measurement(walker, truth) ->
     assert (along <= 2 * foretold * (1 + 1e-9)).all()
 
 
+def test_what_markers_leave_undetermined_has_no_finite_deviation() -> None:
+    """A body that turns about x and then about x again: only the sum shows."""
+    from capbench.biomech.model import (
+        Body,
+        Coordinate,
+        Joint,
+        Marker,
+        Model,
+        Placement,
+        fixed_axis,
+        free_axis,
+    )
+
+    x, y, z = ((1.0, 0, 0), (0, 1.0, 0), (0, 0, 1.0))
+    still = tuple(fixed_axis(d) for d in (x, y, z))
+    joints = tuple(
+        Joint(name, "PinJoint", parent, child, Placement(), Placement(), (free_axis(x, name), *still[1:]), still,
+              (Coordinate(name),))
+        for name, parent, child in (("a", "ground", "one"), ("b", "one", "two"))
+    )  # fmt: skip
+    markers = tuple(
+        Marker(f"m{i}", "two", np.array(at)) for i, at in enumerate(((0, 1, 0), (0, 0, 1.0), (1, 1, 0)))
+    )
+    model = Model("twice", (Body("one"), Body("two")), joints, (), markers)
+    motion = Motion([0.0], ("a", "b"), [[0.2, 0.3]])
+    found = solve(model, kinematics.marker_tracks(model, motion), covariance=1e-6)
+    assert found.motion.values.sum() == pytest.approx(0.5, abs=1e-9)
+    assert np.isinf(found.certificate.sigma).all()
+    one = Model("once", (Body("one"),), joints[:1], (), tuple(replace(m, body="one") for m in markers))
+    alone = solve(one, kinematics.marker_tracks(one, motion.select(["a"])), covariance=1e-6).certificate
+    # one angle, three points 1 m from the axis: sigma = noise / sqrt(3 · 1²)
+    assert alone.sigma[0, 0] == pytest.approx(1e-3 / np.sqrt(3), rel=1e-6)
+
+
 @pytest.mark.parametrize("noise", [0.0, 0.005, 0.02])
 def test_no_frame_costs_more_than_opensim_s(walker, truth, noise, tmp_path) -> None:
     """350 frames at each noise, some markers missing, the subject turning round once."""
