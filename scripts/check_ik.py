@@ -4,9 +4,9 @@
     python scripts/check_ik.py --data ../shared/data [--trials walking1 DJ1] [--made 350]
 
 Per set of frames: where our cost is higher (should be nowhere), the largest projected gradient, and the
-largest differences of angles, lower body with trunk and others apart. Left out of the differences and counted:
-frames in which OpenSim stays in a worse minimum (cost more than 1e-4 above ours), and coordinates that the
-markers hardly determine (standard deviation above 20°).
+largest differences of angles, lower body with trunk and others apart. Left out of the differences and
+counted: frames in which OpenSim stays in a worse minimum (cost more than 1e-4 above ours), and coordinates
+that the markers hardly determine (standard deviation above 20°).
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ def compare(name: str, markers: Markers, model: Path, tasks: Path | None) -> boo
     rest = [i for i in range(len(names)) if i not in slides + arms]
     print(
         f"{name:26}{there.sum():7}{higher:8}{np.nanmax(ours.certificate.gradient):10.1e}"
-        f"{int(there.sum() - same.sum()):7}{unsure.sum():8}{worst(rest, 180 / np.pi):10.4f}{worst(arms, 180 / np.pi):9.3f}"
+        f"{int(there.sum() - same.sum()):7}{unsure.sum():8}"
+        f"{worst(rest, 180 / np.pi):10.4f}{worst(arms, 180 / np.pi):9.3f}"
         f"{worst(slides, 1000):9.4f}{middle - begun:9.2f}{theirs.seconds:9.1f}",
         flush=True,
     )
@@ -102,7 +103,8 @@ def main() -> None:
     subject, setup = args.data / "labvalidation_subject4", args.data / "opencap_setup"
     gait = args.data / "opensim_gait2354"
     print(
-        f"{'':26}{'frames':>7}{'higher':>8}{'gradient':>10}{'worse':>7}{'unsure':>8}{'legs °':>10}{'arms °':>9}{'mm':>9}"
+        f"{'':26}{'frames':>7}{'higher':>8}{'gradient':>10}{'worse':>7}{'unsure':>8}"
+        f"{'legs °':>10}{'arms °':>9}{'mm':>9}"
         f"{'ours s':>9}{'theirs s':>9}"
     )
     fine = [

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from capbench.biomech.solve import Chain
 
 BoolArray = NDArray[np.bool_]
-#: curvature (m² per radian²) below which markers don't determine a combination of coordinates: a wobble of one
-#: radian would change their root mean square distance by less than 0.01 mm
+#: curvature (m² per radian²) below which markers don't determine a combination of coordinates: a wobble of
+#: one radian would change their root mean square distance by less than 0.01 mm
 SINGULAR = 1e-10
 
 

@@ -310,8 +310,8 @@ def _bare(axis: Axis) -> AxisFunction:
 
 def _stable(direction: FloatArray) -> FloatArray:
     """A multiple of a unit vector that gives it back to the last bit when it is made a unit vector again."""
-    for k in range(64):
-        longer = direction * (1 + k / 64)
+    for k in range(1024):  # the first few nearly always do
+        longer = direction * (1 + k / 1024)
         if np.array_equal(longer / math.hypot(*longer), direction):
             return longer
     return direction

@@ -15,6 +15,7 @@ from capbench.biomech.problem import CoordinateTask, Problem, build_problem
 from capbench.biomech.smooth import TOLERANCE as SMOOTH_TOLERANCE
 from capbench.biomech.smooth import smooth
 from capbench.biomech.starts import neutral, rigid_starts
+from capbench.biomech.tree import is_identity
 from cohorts.bounded import shorten
 from cohorts.errors import CapbenchError
 from cohorts.recording import Kind, Markers, Motion
@@ -147,16 +148,18 @@ def smoothed(
 
 def unwrapped(problem: Problem, q: FloatArray) -> FloatArray:
     """Rotations moved by whole turns, within their bounds, to follow on from the frame before."""
-    kinds = {e.coordinate: e.slides for e in problem.tree.elements}
+    tree = problem.tree
+    # a whole turn changes nothing only where the coordinate does nothing but turn, one to one
+    plain = np.ones(q.shape[1], dtype=bool)
+    for element in tree.elements:
+        plain[element.coordinate] &= not element.slides and is_identity(element.function)
     q = q.copy()
-    for c in range(q.shape[1]):
-        if kinds.get(c, True):
-            continue
+    for c in np.flatnonzero(plain):
         for t in range(1, len(q)):
             jump = q[t, c] - q[t - 1, c]
             if abs(jump) > np.pi:
                 moved = q[t, c] - 2 * np.pi * np.round(jump / (2 * np.pi))
-                if problem.tree.low[c] <= moved <= problem.tree.high[c]:
+                if tree.low[c] <= moved <= tree.high[c]:
                     q[t, c] = moved
     return q
 

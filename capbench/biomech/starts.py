@@ -45,8 +45,9 @@ def root_elements(problem: Problem) -> list[int]:
 def rigid_starts(problem: Problem, y: FloatArray, pose: FloatArray) -> FloatArray:
     """(T, Q) starts: a pose with the root moved so that the model's markers lie best on ``y`` (T, M, 3).
 
-    ``pose`` is one for all frames (Q,), which is quick, or one for each (T, Q). Least squares over the markers
-    of the root's own body where it has three or more that are seen, else over all. Where the root is no free joint, or too few markers are seen, the start is ``pose`` itself.
+    ``pose`` is one for all frames (Q,), which is quick, or one for each (T, Q). Least squares over the
+    markers of the root's own body where it has three or more that are seen, else over all. Where the root is
+    no free joint, or too few markers are seen, the start is ``pose`` itself.
     """
     chain = root_elements(problem)
     poses = np.atleast_2d(pose)

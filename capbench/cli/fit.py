@@ -73,6 +73,9 @@ DEMO_OUTPUT = "walker_fit.mot"
     help="Where to write each frame's proof (.csv, .sto): cost, gradient, markers, standard deviations.",
 )
 @click.option("--units", metavar="UNIT", help="Units of the markers (m, cm, mm), where their file is wrong.")
+@click.option(
+    "--anyway", is_flag=True, help="Fit a recording that looks mirrored, upside down or in other units."
+)
 @click.option("--demo", is_flag=True, help="Fit a bundled motion and compare with its true angles.")
 @force_option
 @quiet_option
@@ -88,6 +91,7 @@ def command(
     prior: float | None,
     certificate: Path | None,
     units: str | None,
+    anyway: bool,
     demo: bool,
     force: bool,
     quiet: bool,
@@ -108,7 +112,7 @@ def command(
         raise click.UsageError("--certificate is the fast engine's: OpenSim gives none.")
     if prior is not None and engine != "fast":
         raise click.UsageError("--prior is the fast engine's.")
-    how = How(engine, accuracy, passes, prior, certificate, force, quiet or as_json)
+    how = How(engine, accuracy, passes, prior, certificate, anyway, force, quiet or as_json)
     if demo:
         if markers or model or tasks or units:
             raise click.UsageError("--demo brings its own markers and model.")
@@ -132,6 +136,7 @@ class How:
     passes: int
     prior: float | None
     certificate: Path | None
+    anyway: bool
     force: bool
     quiet: bool
 
@@ -202,6 +207,7 @@ def solve(markers: Markers, model: Path, tasks: Path | None, how: How) -> Fit:
         accuracy=how.accuracy,
         passes=how.passes,
         prior=how.prior,
+        anyway=how.anyway,
     )
     if how.certificate is not None and found.certificate is not None:
         from cohorts import formats

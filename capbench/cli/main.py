@@ -47,7 +47,9 @@ COMMANDS: Mapping[str, Entry] = {
         "Fit a musculoskeletal model to marker tracks (inverse kinematics).",
         FILES,
     ),
-    "scale": Entry("capbench.cli.scale", "Scale a model to a subject and place its markers.", FILES),
+    "scale": Entry(
+        "capbench.cli.scale", "Scale a musculoskeletal model to a subject and place its markers.", FILES
+    ),
     "verify-ik": Entry(
         "capbench.cli.verify_ik", "Check a fitted motion against both engines' best fit.", FILES
     ),

@@ -86,9 +86,9 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Scale a musculoskeletal model to a subject and place its markers, from a static trial.
+    """Scale a musculoskeletal model to a subject and place its markers.
 
-    STATIC is a file of named 3D points (.trc, .c3d, .csv …) of the subject standing still.
+    STATIC is a file of named 3D points (.trc, .c3d, .csv …): the subject standing still.
 
     \b
     capbench scale static.trc --model generic.osim --setup scale.xml --mass 72.6 -o subject.osim

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from capbench.cli.fit import DEMO, command
 from capbench.cli.main import cli
-from cohorts import formats
+from cohorts import Markers, formats
 from cohorts.formats import storage, trc
 
 GIVEN = [str(DEMO / "walker.trc"), "--model", str(DEMO / "walker.osim")]
@@ -109,3 +109,30 @@ def test_what_is_asked_wrongly(tmp_path, monkeypatch, arguments, words) -> None:
 
 def test_the_command_is_the_one_the_table_names() -> None:
     assert cli.get_command(None, "fit") is command  # type: ignore[arg-type]
+
+
+def test_a_mirrored_recording_is_refused_unless_told_otherwise(shared_data, tmp_path) -> None:
+    """Real markers with one axis turned over look like a person, and fit like none."""
+    folder = shared_data / "labvalidation_subject4"
+    walk = trc.read(folder / "markers/walking1.trc")[:20]
+    trc.write(tmp_path / "mirrored.trc", Markers(walk.time, walk.names, walk.xyz * [1, 1, -1]))
+    asked = ["", "-m", str(folder / "model/manually_scaled.osim"), "-o", ""]
+    asked[0], asked[-1] = str(tmp_path / "mirrored.trc"), str(tmp_path / "out.mot")
+    refused = run(*asked)
+    assert refused.exit_code == 2
+    assert "an axis is mirrored" in refused.stderr and "change the sign of one axis" in refused.stderr
+    assert not (tmp_path / "out.mot").exists()
+    told = run(*asked, "--anyway")
+    assert told.exit_code == 0
+    assert "an axis is mirrored" in " ".join(told.stdout.split())
+
+
+def test_the_certificate_is_written(short, tmp_path) -> None:
+    asked = (short, "-m", DEMO / "walker.osim", "-o", tmp_path / "o.mot", "--certificate", tmp_path / "c.csv")
+    assert run(*asked).exit_code == 0
+    _, proof = formats.read(tmp_path / "c.csv")
+    assert len(proof) == 5
+    assert proof.column("gradient").max() <= 1e-10
+    assert (proof.column("converged") == 1).all()
+    assert (proof.column("markers") == 27).all()
+    assert np.isfinite(proof.column("sigma_knee_angle_r")).all()

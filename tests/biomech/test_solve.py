@@ -241,8 +241,8 @@ def test_what_markers_leave_undetermined_has_no_finite_deviation() -> None:
     x, y, z = ((1.0, 0, 0), (0, 1.0, 0), (0, 0, 1.0))
     still = tuple(fixed_axis(d) for d in (x, y, z))
     joints = tuple(
-        Joint(name, "PinJoint", parent, child, Placement(), Placement(), (free_axis(x, name), *still[1:]), still,
-              (Coordinate(name),))
+        Joint(name, "PinJoint", parent, child, Placement(), Placement(), (free_axis(x, name), *still[1:]),
+              still, (Coordinate(name),))
         for name, parent, child in (("a", "ground", "one"), ("b", "one", "two"))
     )  # fmt: skip
     markers = tuple(
