@@ -32,6 +32,7 @@ HEALTHY = {
     "numpy": "2.4.6",
     "scipy": "1.17.1",
     "pandas": "3.1.1",
+    "numba": "0.68.1",
     "opensim": "4.6",
     "onnxruntime": "1.31.1",
     "opencv-python-headless": "5.0.0.93",

@@ -1,19 +1,19 @@
 """C3D: marker tracks as motion-capture systems write them (needs ezc3d: ``pip install capbench[mocap]``).
 
-ezc3d runs in a child process, since it crashes or hangs on damaged files. Coordinates are stored as 32-bit
-floats: about seven digits. Points that gait software added (angles, forces, powers) are left out.
+ezc3d runs in a child process: it crashes or hangs on damaged files, and its bindings break in a process that
+has imported OpenSim's. Coordinates are stored as 32-bit floats: about seven digits. Points that gait software
+added (angles, forces, powers) are left out.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from cohorts.bounded import TEXT_LIMIT, about, regular_file, replacing, shorten
-from cohorts.errors import CapbenchError, EnvironmentFault
-from cohorts.formats.child import run_child
+from cohorts.errors import CapbenchError
+from cohorts.formats.child import run_child, write_in_child
 from cohorts.recording import Markers
 
 _METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
@@ -50,7 +50,6 @@ def read(path: Path, *, notes: list[str] | None = None, units: str | None = None
 
 def write(path: Path, value: Markers, *, overwrite: bool = False) -> None:
     """Write evenly sampled markers to a .c3d file in millimetres; confidences are not kept."""
-    file = _empty()
     rate = value.rate
     if len(value) < 2 or not np.allclose(np.diff(value.time), 1 / rate, rtol=0.01):
         raise CapbenchError(
@@ -58,26 +57,11 @@ def write(path: Path, value: Markers, *, overwrite: bool = False) -> None:
             file=path,
             fix="write .trc or .npz, which keep each time",
         )
-    points = np.ones((4, len(value.names), len(value)))
-    points[:3] = np.moveaxis(value.xyz, -1, 0).swapaxes(1, 2) * 1000
-    missing = np.isnan(value.xyz).any(axis=-1).T
-    group = file["parameters"]["POINT"]
-    group["RATE"]["value"] = [rate]
-    group["LABELS"]["value"] = list(value.names)
-    group["UNITS"]["value"] = ["mm"]
-    file["data"]["points"] = points
-    file["data"]["meta_points"]["residuals"] = np.where(missing, -1.0, 0.0)[None]
-    file["data"]["meta_points"]["camera_masks"] = np.zeros((7, *missing.shape), bool)
-    file["header"]["points"]["first_frame"] = round(float(value.time[0]) * rate)
     with replacing(path, overwrite=overwrite) as temporary:
-        file.write(str(temporary))
-
-
-def _empty() -> Any:
-    try:
-        import ezc3d
-    except ImportError as error:
-        raise EnvironmentFault(
-            "C3D needs the package ezc3d, which is not installed.", fix="pip install 'capbench[mocap]'"
-        ) from error
-    return ezc3d.c3d()
+        arrays = {
+            "xyz": value.xyz,
+            "labels": np.array(value.names, dtype=np.str_),
+            "rate": np.float64(rate),
+            "first_frame": np.int64(round(float(value.time[0]) * rate)),
+        }
+        write_in_child("c3d_child", arrays, temporary, what="C3D")

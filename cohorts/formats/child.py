@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from cohorts.bounded import MB, load_npz
@@ -33,7 +34,30 @@ def run_child(module: str, path: Path, *, what: str, memory: int = MEMORY) -> di
     ``memory`` is in bytes, for a small file.
     """
     path = Path(path).resolve()
-    size = path.stat().st_size
+    with tempfile.TemporaryDirectory(prefix="capbench-") as folder:
+        out = Path(folder) / "out.npz"
+        ended = _run(module, path, out, what, memory)
+        if ended.returncode == 0:
+            return load_npz(out)
+    raise _failure(ended, what, path)
+
+
+def write_in_child(module: str, arrays: dict[str, Any], path: Path, *, what: str) -> None:
+    """Have ``cohorts.formats.<module>`` write ``arrays`` to ``path``, an empty file that is there already."""
+    path = Path(path).resolve()
+    with tempfile.TemporaryDirectory(prefix="capbench-") as folder:
+        source = Path(folder) / "in.npz"
+        np.savez(source, **arrays)
+        ended = _run(module, source, path, what, MEMORY)
+    if ended.returncode != 0:
+        raise _failure(ended, what, path)
+
+
+def _run(
+    module: str, source: Path, target: Path, what: str, memory: int
+) -> subprocess.CompletedProcess[bytes]:
+    """The ended child; its limits grow with the size of ``source``."""
+    size = source.stat().st_size
     seconds = CPU_SECONDS + CPU_SECONDS_PER_MB * size // MB
     memory += MEMORY_PER_BYTE * size
 
@@ -49,24 +73,19 @@ def run_child(module: str, path: Path, *, what: str, memory: int = MEMORY) -> di
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",
     }
-    with tempfile.TemporaryDirectory(prefix="capbench-") as folder:
-        out = Path(folder) / "out.npz"
-        try:
-            ended = subprocess.run(
-                [sys.executable, "-P", "-m", f"cohorts.formats.{module}", str(path), str(out)],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                env=environment,
-                cwd=folder,
-                timeout=60 + 3 * seconds,  # a busy machine may give the child little time
-                preexec_fn=limit,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise CapbenchError(f"Expected a {what} file, got one that never ends.", file=path) from None
-        if ended.returncode == 0:
-            return load_npz(out)
-    raise _failure(ended, what, path)
+    try:
+        return subprocess.run(
+            [sys.executable, "-P", "-m", f"cohorts.formats.{module}", str(source), str(target)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env=environment,
+            cwd=target.parent,
+            timeout=60 + 3 * seconds,  # a busy machine may give the child little time
+            preexec_fn=limit,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise CapbenchError(f"Expected a {what} file, got one that never ends.", file=source) from None
 
 
 def _failure(ended: subprocess.CompletedProcess[bytes], what: str, path: Path) -> CapbenchError:

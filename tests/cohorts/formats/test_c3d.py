@@ -1,4 +1,6 @@
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -75,17 +77,28 @@ def test_round_trip_to_seven_digits(tmp_path_factory, markers: Markers) -> None:
 
 
 def test_points_that_are_no_markers_are_left_out_and_said(tmp_path) -> None:
-    import ezc3d
-
     c3d.write(tmp_path / "a.c3d", samples.markers())
-    file = ezc3d.c3d(str(tmp_path / "a.c3d"))
-    file.add_parameter("POINT", "ANGLES", ["R knee"])
-    file.add_parameter("POINT", "Y_SCREEN", ["+Z"])
-    file.write(str(tmp_path / "b.c3d"))
+    code = """
+import ezc3d
+file = ezc3d.c3d("a.c3d")
+file.add_parameter("POINT", "ANGLES", ["R knee"])
+file.add_parameter("POINT", "Y_SCREEN", ["+Z"])
+file.write("b.c3d")
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
     notes: list[str] = []
     assert c3d.read(tmp_path / "b.c3d", notes=notes).names == ("R.ASIS", "L.ASIS", "Top")
     assert "1 computed points that are no markers left out: R knee" in notes
     assert any("Z axis is up" in note for note in notes)
+
+
+def test_writing_beside_opensim(tmp_path) -> None:
+    """Both bindings register a vector of ints; in one process the later of the two would get the other's."""
+    import opensim
+
+    assert opensim.GetVersion()
+    c3d.write(tmp_path / "a.c3d", samples.markers())
+    assert c3d.read(tmp_path / "a.c3d").names == samples.markers().names
 
 
 def test_uneven_times_cannot_be_kept(tmp_path) -> None:
