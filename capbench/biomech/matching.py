@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from capbench.biomech.certificate import Certificate
 from capbench.biomech.opensim_setup import CoordinateTask, ModelNames, Tasks, model_names, read_tasks
+from capbench.biomech.presets import preset
 from cohorts.bounded import shorten
 from cohorts.errors import CapbenchError
 from cohorts.recording import Markers, Motion
@@ -76,17 +77,25 @@ class Plan:
 
 
 def plan(markers: Markers, model: Path, tasks: str | os.PathLike[str] | None) -> Plan:
-    """Match a recording with a model and, where given, an OpenSim task file that holds the weights.
+    """Match a recording with a model and, where given, a preset or an OpenSim task file with the weights.
 
     Without one all markers weigh the same. The task file's accuracy, times and file names are left aside.
     """
     notes: list[str] = []
     names = model_names(model)
-    wanted = _everything(names) if tasks is None else read_tasks(Path(tasks))
+    wanted = _everything(names) if tasks is None else _tasks(tasks)
     weights = _match(wanted, names, markers, model, tasks, notes)
     steering = _coordinate_tasks(wanted, names, notes)
     used = markers.select(weights)
     return Plan(used, _fittable(used, notes), weights, tuple(steering), tuple(notes))
+
+
+def _tasks(name: str | os.PathLike[str]) -> Tasks:
+    """The tasks of a preset, or of a file: what ends in .xml or exists is a file."""
+    text = os.fspath(name)
+    if text.endswith(".xml") or Path(text).exists():
+        return read_tasks(Path(text))
+    return preset(text)
 
 
 def _everything(names: ModelNames) -> Tasks:

@@ -166,6 +166,13 @@ def format_titles() -> dict[str, str]:
     return {name: row.title for name, row in FORMATS.items()}
 
 
+def preset_titles() -> dict[str, str]:
+    """The names of the presets of marker weights and what they are."""
+    from capbench.biomech.presets import presets
+
+    return {name: str(card["title"]) for name, card in presets().items()}
+
+
 def readable(path: Path) -> str:
     """``path`` as a person would write it: free of control characters."""
     return printable(path)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 )
 @json_option
 def command(name: str, target: str | None, as_json: bool) -> None:
-    """Describe a skeleton or a file format."""
+    """Describe a skeleton, a file format or a preset."""
     if target is not None:
         mapping = _mapping(name, target)
         if as_json:
@@ -39,7 +39,7 @@ def command(name: str, target: str | None, as_json: bool) -> None:
     if as_json:
         echo_json([{"kind": one, **details} for one, details in found])
     else:
-        show = {"skeleton": show_skeleton, "format": show_format}
+        show = {"skeleton": show_skeleton, "format": show_format, "preset": show_preset}
         click.echo("\n\n".join(show[one](details) for one, details in found))
 
 
@@ -95,6 +95,19 @@ def show_format(details: Mapping[str, Any]) -> str:
             heading = (f"option to {verb} with", "one of", "default", "meaning")
             parts += ["", table(heading, rows, indent="  ")]
     return "\n".join(parts)
+
+
+def show_preset(details: Mapping[str, Any]) -> str:
+    """A preset of marker weights, heaviest first."""
+    by_weight: dict[float, list[str]] = {}
+    for marker, weight in details["weights"].items():
+        by_weight.setdefault(weight, []).append(marker)
+    pairs = [("what", details["title"]), ("source", details["source"])]
+    pairs += [
+        (f"weight {weight:g}", ", ".join(by_weight[weight])) for weight in sorted(by_weight, reverse=True)
+    ]
+    head = f"{details['name']}: a preset of {count(len(details['weights']), 'marker weight')}"
+    return head + "\n" + facts(pairs)
 
 
 def _without_markup(text: str) -> str:

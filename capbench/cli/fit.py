@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from capbench.cli.common import count, echo_json, facts, force_option, json_option, quiet_option, readable
+from capbench.cli.common import (
+    completes,
+    count,
+    echo_json,
+    facts,
+    force_option,
+    json_option,
+    preset_titles,
+    quiet_option,
+    readable,
+)
 from cohorts.bounded import shorten
 from cohorts.errors import CapbenchError
 
@@ -24,12 +34,15 @@ DEMO_OUTPUT = "walker_fit.mot"
 
 @click.command("fit")
 @click.argument("markers", metavar="[MARKERS]", required=False, type=click.Path(path_type=Path))
-@click.option("--model", "-m", metavar="FILE", type=click.Path(path_type=Path), help="OpenSim model (.osim).")
+@click.option(
+    "--model", "-m", metavar="FILE|NAME", help="OpenSim model (.osim), or capbench:fullbody and its like."
+)
 @click.option(
     "--tasks",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="OpenSim set-up (.xml) that gives the marker weights. Default: all markers weigh the same.",
+    metavar="FILE|PRESET",
+    help="Marker weights: an OpenSim set-up (.xml), or a preset (capbench list presets). "
+    "Default: all markers weigh the same.",
+    shell_complete=completes(preset_titles),
 )
 @click.option(
     "--output",
@@ -82,8 +95,8 @@ DEMO_OUTPUT = "walker_fit.mot"
 @json_option
 def command(
     markers: Path | None,
-    model: Path | None,
-    tasks: Path | None,
+    model: str | None,
+    tasks: str | None,
     output: Path | None,
     engine: Engine,
     accuracy: float | None,
@@ -142,7 +155,7 @@ class How:
 
 
 def fit_file(
-    source: Path, model: Path, tasks: Path | None, output: Path, units: str | None, how: How
+    source: Path, model: str, tasks: str | None, output: Path, units: str | None, how: How
 ) -> dict[str, Any]:
     """Fit a file of markers, write the motion, and say how it went."""
     from cohorts import formats
@@ -172,7 +185,7 @@ def fit_demo(folder: Path | None, how: How) -> dict[str, Any]:
         make_folder(folder)
         check_output(output, "motion", force=how.force)
     markers, truth = trc.read(DEMO / "walker.trc"), cast("Motion", storage.read(DEMO / "walker.mot"))
-    fit = solve(markers, DEMO / "walker.osim", None, how)
+    fit = solve(markers, str(DEMO / "walker.osim"), None, how)
     told = {**summary(fit, []), "difference": difference(fit.motion, truth)}
     gap = told["difference"]
     lines = [
@@ -190,25 +203,27 @@ def fit_demo(folder: Path | None, how: How) -> dict[str, Any]:
     return told
 
 
-def solve(markers: Markers, model: Path, tasks: Path | None, how: How) -> Fit:
+def solve(markers: Markers, model: str, tasks: str | None, how: How) -> Fit:
     """The fit, after a word of what is under way; writes the certificate where asked."""
     from capbench.biomech.fit import fit
+    from capbench.biomech.model_file import model_file
 
     if how.certificate is not None:
         check_output(how.certificate, "signals", force=how.force)
     if not how.quiet:
         name = "OpenSim" if how.engine == "opensim" else "the fast engine"
         click.echo(f"Fitting {count(len(markers), 'frame')} with {name} …", err=True)
-    found = fit(
-        markers,
-        model,
-        tasks=tasks,
-        engine=how.engine,
-        accuracy=how.accuracy,
-        passes=how.passes,
-        prior=how.prior,
-        anyway=how.anyway,
-    )
+    with model_file(model) as path:
+        found = fit(
+            markers,
+            path,
+            tasks=tasks,
+            engine=how.engine,
+            accuracy=how.accuracy,
+            passes=how.passes,
+            prior=how.prior,
+            anyway=how.anyway,
+        )
     if how.certificate is not None and found.certificate is not None:
         from cohorts import formats
 

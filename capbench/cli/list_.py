@@ -17,7 +17,7 @@ from cohorts.errors import unknown_name
 )
 @json_option
 def command(what: str, as_json: bool) -> None:
-    """List the skeletons or the file formats.
+    """List the skeletons, file formats or presets.
 
     Every name listed can be looked up with "capbench describe NAME".
     """

@@ -60,8 +60,8 @@ COMMANDS: Mapping[str, Entry] = {
     ),
     "info": Entry("capbench.cli.info", "Say what files are, in words, with their oddities.", FILES),
     "convert": Entry("capbench.cli.convert", "Rewrite a recording in another format.", FILES),
-    "list": Entry("capbench.cli.list_", "List the skeletons or the file formats.", LOOK),
-    "describe": Entry("capbench.cli.describe", "Describe a skeleton or a file format.", LOOK),
+    "list": Entry("capbench.cli.list_", "List the skeletons, file formats or presets.", LOOK),
+    "describe": Entry("capbench.cli.describe", "Describe a skeleton, a file format or a preset.", LOOK),
     "doctor": Entry("capbench.cli.doctor", "Check this machine and say how to mend it.", SETUP),
     "completion": Entry("capbench.cli.completion", "Print the shell's completion script.", SETUP),
 }

@@ -168,11 +168,36 @@ def takes(found: Format, verb: str) -> set[str]:
     return set(options_of(getattr(found.load(), verb)))
 
 
+def _preset_names() -> tuple[str, ...]:
+    from capbench.biomech.presets import presets
+
+    return tuple(presets())
+
+
+def _preset_row(name: str) -> Row:
+    from capbench.biomech.presets import preset, presets
+
+    return {"name": name, "markers": len(preset(name).markers), "what": presets()[name]["title"]}
+
+
+def _preset_details(name: str) -> Row:
+    from capbench.biomech.presets import preset, presets
+
+    card = presets()[name]
+    return {
+        "name": name,
+        "title": card["title"],
+        "source": card["source"],
+        "weights": preset(name).markers,
+    }
+
+
 REGISTRIES: Mapping[str, Registry] = {
     registry.what: registry
     for registry in (
         Registry("skeletons", "skeleton", _skeleton_names, _skeleton_row, _skeleton_details),
         Registry("formats", "format", _format_names, _format_row, _format_details),
+        Registry("presets", "preset", _preset_names, _preset_row, _preset_details),
     )
 }
 

@@ -8,6 +8,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
+from capbench.biomech.presets import presets
 from capbench.cli.main import COMMANDS, cli
 from capbench.cli.registries import REGISTRIES
 from cohorts import skeleton, skeleton_names
@@ -18,7 +19,10 @@ def run(*words: str):
     return CliRunner().invoke(cli, list(words))
 
 
-@pytest.mark.parametrize(("what", "names"), [("skeletons", skeleton_names()), ("formats", tuple(FORMATS))])
+@pytest.mark.parametrize(
+    ("what", "names"),
+    [("skeletons", skeleton_names()), ("formats", tuple(FORMATS)), ("presets", tuple(presets()))],
+)
 def test_list_has_every_name(what, names) -> None:
     result = run("list", what)
     assert result.exit_code == 0
