@@ -21,6 +21,7 @@ import traceback
 import zipfile
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -183,13 +184,18 @@ def worker(pipe: Connection, samples: list[tuple[str, Path]], seed: int) -> None
                 outcome, detail = "refused", str(error)
             except BaseException:
                 outcome, detail = "FAILED", traceback.format_exc(limit=-4)
-        peak = max(
-            resource.getrusage(who).ru_maxrss // 1024
-            for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-        )
+        peak = max(own_peak(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)
         if peak > MEGABYTES:
             outcome, detail = "FAILED", f"{peak} MB; {detail}"
         pipe.send((outcome, detail))
+
+
+def own_peak() -> int:
+    """Megabytes this process held at most. Its ru_maxrss would count what its parent held when it forked."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) // 1024
+    raise RuntimeError("no VmHWM in /proc/self/status")
 
 
 class Worker:
@@ -263,11 +269,9 @@ def run(
                     spot.mkdir(parents=True)
                     make_input(files, seed, number, spot)
 
-        threads = [threading.Thread(target=drive) for _ in range(jobs)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(jobs) as pool:
+            for ended in [pool.submit(drive) for _ in range(jobs)]:
+                ended.result()  # raises what went wrong with the harness itself
     return counts
 
 

@@ -94,9 +94,10 @@ def spread(
     free = observed & ~bounded
     sigma = _sigma(hessian, noise, free)
     if covariance is None:
-        sigma *= _marker_noise(there, rms, free)
-    elif not isinstance(covariance, np.ndarray):
-        sigma *= np.sqrt(covariance)
+        deviation = _marker_noise(there, rms, free)
+    else:
+        deviation = 1.0 if isinstance(covariance, np.ndarray) else float(np.sqrt(covariance))
+    sigma = np.where(np.isinf(sigma), np.inf, np.where(np.isinf(sigma), 0.0, sigma) * deviation)
     sigma = np.where(bounded, 0.0, np.where(observed, sigma, np.nan))
     sigma[chain.status == kernel_numba.EMPTY] = np.nan
     return Certificate(

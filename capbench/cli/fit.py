@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 DEMO = Path(__file__).parent.parent / "demo"
 DEMO_OUTPUT = "walker_fit.mot"
+CACHE = Path(__file__).parent.parent / "biomech" / "__pycache__"  # where numba keeps what it compiled
 
 
 @click.command("fit")
@@ -213,6 +214,8 @@ def solve(markers: Markers, model: str, tasks: str | None, how: How) -> Fit:
     if not how.quiet:
         name = "OpenSim" if how.engine == "opensim" else "the fast engine"
         click.echo(f"Fitting {count(len(markers), 'frame')} with {name} …", err=True)
+        if how.engine == "fast" and not any(CACHE.glob("kernel_numba.newton*.nbi")):
+            click.echo("The solver is compiled first (about 15 s, only this time).", err=True)
     with model_file(model) as path:
         found = fit(
             markers,
