@@ -23,8 +23,8 @@ from cohorts.errors import CapbenchError
 from cohorts.recording import Markers, Motion
 from cohorts.values import FloatArray
 
-Engine = Literal["fast", "opensim"]
-ENGINES: tuple[Engine, ...] = ("fast", "opensim")
+Engine = Literal["fast", "opensim", "published"]
+PUBLISHED = 1e-5  #: the accuracy that published set-ups use; it stops early
 
 
 def fit(
@@ -43,7 +43,8 @@ def fit(
     ``tasks`` is an OpenSim set-up or task file that gives the marker weights; without one all markers weigh
     the same. ``accuracy`` is OpenSim's; the fast engine always solves to the end, and takes ``passes``: 1, 2
     or 3 chains of starts, of which each frame keeps the best. ``prior`` in hertz makes the fast engine weigh
-    misfit against acceleration (see :mod:`capbench.biomech.smooth`). A recording that is surely wrong
+    misfit against acceleration (see :mod:`capbench.biomech.smooth`). The engine "published" is OpenSim's at
+    the accuracy of 1e-5 that published results were made with. A recording that is surely wrong
     (mirrored, upside down, other units) is refused unless ``anyway``; what is only odd goes into the notes.
     """
     path = Path(model).resolve()
@@ -51,8 +52,9 @@ def fit(
     parsed, notes = _parsed(path, engine)
     if parsed is not None:
         notes += _checked(parsed, planned, anyway=anyway)
-    if engine == "opensim":
-        exact = opensim_tools.ACCURACY if accuracy is None else accuracy
+    if engine != "fast":
+        usual = PUBLISHED if engine == "published" else opensim_tools.ACCURACY
+        exact = usual if accuracy is None else accuracy
         found = opensim_tools.fit(markers, path, tasks=tasks, accuracy=exact)
     else:
         assert parsed is not None  # read, or refused

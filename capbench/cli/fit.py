@@ -54,10 +54,11 @@ CACHE = Path(__file__).parent.parent / "biomech" / "__pycache__"  # where numba 
 )
 @click.option(
     "--engine",
-    type=click.Choice(["fast", "opensim"]),
+    type=click.Choice(["fast", "opensim", "published"]),
     default="fast",
     show_default=True,
-    help="fast: capbench's own, solved to the end. opensim: OpenSim's tool, in a process of its own.",
+    help="fast: capbench's own, solved to the end. opensim: OpenSim's tool, in a process of its own. "
+    "published: that tool at the accuracy of 1e-5 that published results were made with.",
 )
 @click.option(
     "--accuracy",
@@ -212,7 +213,7 @@ def solve(markers: Markers, model: str, tasks: str | None, how: How) -> Fit:
     if how.certificate is not None:
         check_output(how.certificate, "signals", force=how.force)
     if not how.quiet:
-        name = "OpenSim" if how.engine == "opensim" else "the fast engine"
+        name = "the fast engine" if how.engine == "fast" else "OpenSim"
         click.echo(f"Fitting {count(len(markers), 'frame')} with {name} …", err=True)
         if how.engine == "fast" and not any(CACHE.glob("kernel_numba.newton*.nbi")):
             click.echo("The solver is compiled first (about 15 s, only this time).", err=True)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from capbench.biomech.model import Model
     from capbench.biomech.place import Placed
     from capbench.biomech.scale import Scaled
+    from capbench.biomech.scale_joint import JointScaling
     from capbench.biomech.scale_setup import ScaleSetup
     from cohorts import Markers
 
@@ -53,6 +54,11 @@ WORST = 5  # marker errors told
 @click.option("--height", metavar="M", type=float, help="Height of the subject; checked against the mass.")
 @click.option("--still", metavar="S", type=float, help="Use the stillest S seconds, not the set-up's times.")
 @click.option(
+    "--from-motion",
+    is_flag=True,
+    help="STATIC is a moving trial: fit factors, marker places and poses to it together.",
+)
+@click.option(
     "--output",
     "-o",
     metavar="FILE",
@@ -79,6 +85,7 @@ def command(
     mass: float | None,
     height: float | None,
     still: float | None,
+    from_motion: bool,
     output: Path,
     engine: str,
     units: str | None,
@@ -88,7 +95,8 @@ def command(
 ) -> None:
     """Scale a musculoskeletal model to a subject and place its markers.
 
-    STATIC is a file of named 3D points (.trc, .c3d, .csv …): the subject standing still.
+    STATIC is a file of named 3D points (.trc, .c3d, .csv …): the subject standing still, or with
+    --from-motion moving as much as possible.
 
     \b
     capbench scale static.trc --model generic.osim --setup scale.xml --mass 72.6 -o subject.osim
@@ -97,6 +105,10 @@ def command(
     from cohorts.bounded import write_text
 
     check_output(output, force=force)
+    if from_motion and (still is not None or engine == "opensim"):
+        raise CapbenchError(
+            f"Expected --from-motion by itself, got it with {'--still' if still is not None else '--engine'}."
+        )
     notes: list[str] = []
     recorded = read_static(static, units, notes)
     plan, generic = read_plan(setup, mass, height), read_generic(model, markers)
@@ -104,9 +116,14 @@ def command(
         notes.append(
             "the set-up's mass is used" if plan.mass else "no mass is given: the model's masses are kept"
         )
-    scaled = solve(generic, recorded, plan, still)
+    scaled: Scaled | JointScaling
+    if from_motion:
+        scaled = solve_motion(generic, recorded, plan)
+        told = motion_summary(scaled, plan)
+    else:
+        scaled = solve(generic, recorded, plan, still)
+        told = summary(scaled, plan)
     notes += scaled.notes
-    told = summary(scaled, plan)
     if engine == "opensim":
         from capbench.biomech import opensim_scale
 
@@ -201,6 +218,13 @@ def solve(model: Model, markers: Markers, setup: ScaleSetup, still: float | None
     return scale(model, markers, setup, still=still)
 
 
+def solve_motion(model: Model, markers: Markers, setup: ScaleSetup) -> JointScaling:
+    """The model scaled from a moving trial."""
+    from capbench.biomech.scale_joint import scale_from_motion
+
+    return scale_from_motion(model, markers, setup)
+
+
 def still_part(markers: Markers, setup: ScaleSetup, still: float | None) -> tuple[Markers, ScaleSetup]:
     """Recording and set-up for a tool that knows no stillest part."""
     from dataclasses import replace
@@ -252,6 +276,39 @@ def summary(scaled: Scaled, setup: ScaleSetup) -> dict[str, Any]:
     }
 
 
+def motion_summary(scaled: JointScaling, setup: ScaleSetup) -> dict[str, Any]:
+    """What to tell of a scaling from a moving trial, in the same terms."""
+    bodies = {m.name: [body for body, _ in m.bodies] for m in setup.measurements}
+    return {
+        "engine": "fast",
+        "mass_kg": scaled.model.mass,
+        "height_m": setup.height,
+        "factors": [
+            {
+                "measurement": name,
+                "factor": value,
+                "standard_error": scaled.sigma[name],
+                "pair_spread": float("nan"),
+                "pairs": [],
+                "left_out": [],
+                "bodies": bodies.get(name, []),
+            }
+            for name, value in scaled.factors.items()
+        ],
+        "scales": scaled.scales,
+        "placement": None,
+        "motion": {
+            "frames": len(scaled.motion),
+            "rounds": scaled.rounds,
+            "converged": scaled.converged,
+            "rms_before_mm": 1000 * scaled.rms_before,
+            "rms_mm": 1000 * scaled.rms,
+            "noise_mm": 1000 * scaled.noise,
+            "moved_mm": {name: 1000 * float((o @ o) ** 0.5) for name, o in scaled.offsets.items()},
+        },
+    }
+
+
 def placement(placed: Placed) -> dict[str, Any]:
     """What to tell of the markers."""
     return {
@@ -280,9 +337,20 @@ def text(told: dict[str, Any], output: Path, *, quiet: bool) -> str:
     pairs = [("engine", told["engine"]), ("mass", f"{told['mass_kg']:.1f} kg")]
     if told["placement"] is not None:
         pairs.append(("markers", marker_text(told["placement"], told["engine"])))
+    if "motion" in told:
+        pairs.append(("markers", motion_text(told["motion"])))
     pairs.append(("written", readable(output)))
     pairs += [] if quiet else [("note", note) for note in told["notes"]]
     return "\n".join([*lines, facts(pairs)])
+
+
+def motion_text(motion: dict[str, Any]) -> str:
+    """How far the markers are from the model's over the trial, before and after."""
+    frames = count(motion["frames"], "frame")
+    return (
+        f"{motion['rms_mm']:.1f} mm from the model's (root mean square over {frames}), "
+        f"{motion['rms_before_mm']:.1f} mm before"
+    )
 
 
 def marker_text(placement: dict[str, Any], engine: str) -> str:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from cohorts.bounded import MB, load_npz
 from cohorts.errors import CapbenchError, EnvironmentFault
 
-CPU_SECONDS = 3  #: for a small file, ten times what one needs; a hang burns it in as long
+CPU_SECONDS = 2  #: for a small file, eight times what one needs; a hang burns it in as long
 CPU_SECONDS_PER_MB = 20
 MEMORY = 384 * MB  #: private memory for a small file, shared libraries not counted
 MEMORY_PER_BYTE = 8

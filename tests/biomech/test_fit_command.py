@@ -136,3 +136,11 @@ def test_the_certificate_is_written(short, tmp_path) -> None:
     assert (proof.column("converged") == 1).all()
     assert (proof.column("markers") == 27).all()
     assert np.isfinite(proof.column("sigma_knee_angle_r")).all()
+
+
+def test_the_published_engine_is_opensim_at_its_customary_accuracy(short, tmp_path) -> None:
+    asked = (short, "-m", DEMO / "walker.osim", "--json")
+    told = json.loads(run(*asked, "-o", tmp_path / "a.mot", "--engine", "published").stdout)
+    assert told["engine"] == "OpenSim 4.6, accuracy 1e-05"
+    run(*asked, "-o", tmp_path / "b.mot", "--engine", "opensim", "--accuracy", "1e-5")
+    assert storage.read(tmp_path / "a.mot") == storage.read(tmp_path / "b.mot")

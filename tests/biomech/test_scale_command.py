@@ -121,3 +121,19 @@ def test_a_marker_set_takes_the_place_of_the_models(files) -> None:
     )
     ran = run(*given(files, "--markers", files / "set.xml", "-o", files / "out.osim"))
     assert ran.exit_code == 2 and "set.xml" in ran.stderr and "tail" in ran.stderr
+
+
+def test_a_moving_trial_serves_where_there_is_no_static_one(files) -> None:
+    """The bundled walk is of the bundled model: factors 1."""
+    walk = [DEMO / "walker.trc", "--model", MODEL, "--setup", files / "setup.xml", "--from-motion"]
+    ran = run(*walk, "--mass", 60, "-o", files / "out.osim", "--json")
+    assert ran.exit_code == 0, ran.output
+    told = json.loads(ran.stdout)
+    assert told["mass_kg"] == pytest.approx(60) and told["motion"]["frames"] == 60
+    for factor in told["factors"]:
+        assert factor["factor"] == pytest.approx(1, abs=0.02) and 0 < factor["standard_error"] < 0.1
+    assert read_model(files / "out.osim").mass == pytest.approx(60)
+    ran = run(*walk, "-o", files / "out.osim", "--force")
+    assert "root mean square over 60 frames" in ran.stdout and "femur_r" in ran.stdout
+    ran = run(*walk, "--still", 0.1, "-o", files / "other.osim")
+    assert ran.exit_code == 2 and "--from-motion by itself" in ran.stderr
