@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from capbench.biomech import kernel_numba
+from capbench.biomech import kernel_numba, kernel_proof
 from capbench.biomech.problem import Problem
 from cohorts.recording import Signals
 from cohorts.values import FloatArray, IntArray
@@ -85,7 +85,7 @@ def spread(
     gradient, observed = np.zeros((frames, size)), np.zeros((frames, size), dtype=bool)
     rms = np.full(frames, np.nan)
     given = covariance if isinstance(covariance, np.ndarray) else np.zeros((0, 0, 3, 3))
-    kernel_numba.certify_frames(
+    kernel_proof.certify_frames(
         problem.arrays, problem.weights, np.nan_to_num(q), y, np.ascontiguousarray(given), hessian, noise,
         gradient, observed, rms,
     )  # fmt: skip

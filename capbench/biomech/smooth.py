@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import LinAlgError, solveh_banded
 
-from capbench.biomech import kernel_numba
+from capbench.biomech import kernel_proof
 from capbench.biomech.problem import BoolArray, Problem
 from cohorts.errors import CapbenchError
 from cohorts.values import FloatArray
@@ -90,7 +90,7 @@ def _second_differences(time: FloatArray) -> FloatArray:
 def _frames(problem: Problem, y: FloatArray, q: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     frames, size = q.shape
     cost, gradient, hessian = np.empty(frames), np.empty((frames, size)), np.empty((frames, size, size))
-    kernel_numba.costs_of_frames(problem.arrays, problem.weights, q, y, cost, gradient, hessian)
+    kernel_proof.costs_of_frames(problem.arrays, problem.weights, q, y, cost, gradient, hessian)
     return cost, gradient, hessian
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from capbench.biomech import kernel_numba, opensim_tools
+from capbench.biomech import kernel_numba, kernel_proof, opensim_tools
 from capbench.biomech.kinematics import coordinates_of
 from capbench.biomech.matching import plan
 from capbench.biomech.osim import read_model
@@ -86,7 +86,7 @@ def cost_of(problem: Problem, q: FloatArray, markers: Markers) -> FloatArray:
     cost = np.full(len(q), np.nan)
     for t in range(len(q)):
         if kernel_numba.weigh(y[t], problem.weights, w) > 0 and np.isfinite(q[t]).all():
-            cost[t] = kernel_numba.evaluate(problem.arrays, q[t], y[t], w, gradient, hessian)
+            cost[t] = kernel_proof.evaluate(problem.arrays, q[t], y[t], w, gradient, hessian)
     return cost
 
 

@@ -97,7 +97,8 @@ def _collect(people: dict[Any, Any], frame: int, place: str, found: lists.Detect
             raise CapbenchError(f"Expected {len(xy)} bbox_scores, got {len(given)}.", place=place)
         scores = [lists.finite(score, "bbox_scores", place) for score in given.tolist()]
     found.reserve(confidence.size)  # before the copy: samples may share one large array
-    points = np.concatenate([xy, confidence[..., None]], axis=2, dtype=np.float64)
+    with np.errstate(invalid="ignore"):  # signalling NaN in damaged files; they are missing points
+        points = np.concatenate([xy, confidence[..., None]], axis=2, dtype=np.float64)
     for rows, score in zip(points, scores, strict=True):
         found.add(lists.Detection(frame, rows, None, score))
 

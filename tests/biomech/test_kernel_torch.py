@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from capbench.biomech import kernel_numba, kernel_torch
+from capbench.biomech import kernel_numba, kernel_proof, kernel_torch
 from capbench.biomech.functions import Polynomial, simm_spline
 from capbench.biomech.model import (
     Axis,
@@ -106,7 +106,7 @@ def compiled(problem: Problem, q: FloatArray, y: FloatArray) -> tuple[FloatArray
     """Cost, gradient and Hessian of the compiled kernel."""
     frames, size = q.shape
     cost, gradient, hessian = np.zeros(frames), np.zeros((frames, size)), np.zeros((frames, size, size))
-    kernel_numba.costs_of_frames(problem.arrays, problem.weights, q, y, cost, gradient, hessian)
+    kernel_proof.costs_of_frames(problem.arrays, problem.weights, q, y, cost, gradient, hessian)
     return cost, gradient, hessian
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from capbench.biomech import kernel_numba, kinematics, opensim_tools
+from capbench.biomech import kernel_numba, kernel_proof, kinematics, opensim_tools
 from capbench.biomech.fit import fit
 from capbench.biomech.osim import read_model
 from capbench.biomech.problem import CoordinateTask, build_problem
@@ -42,7 +42,7 @@ def evaluated(problem, q, y):
     w, size = np.empty(len(problem.weights)), len(q)
     kernel_numba.weigh(y, problem.weights, w)
     gradient, half = np.zeros(size), np.zeros((size, size))
-    cost = kernel_numba.evaluate(problem.arrays, q, y, w, gradient, half)
+    cost = kernel_proof.evaluate(problem.arrays, q, y, w, gradient, half)
     return cost, gradient, half + half.T - np.diag(np.diag(half))
 
 
