@@ -18,6 +18,7 @@ import tomllib
 import xml.etree.ElementTree as ET
 import xml.parsers.expat as expat
 import zipfile
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,8 +124,7 @@ def load_json(path: str | os.PathLike[str], limit: int = JSON_LIMIT) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         made = dict(pairs)
         if len(made) != len(pairs):
-            seen: set[str] = set()
-            twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
             raise CapbenchError(f"Expected each key once, got {twice!r} twice.", file=path)
         return made
 
@@ -379,14 +379,8 @@ def _read_npy(stream: IO[bytes], size: int, file: Path, name: str) -> NDArray[An
 # --- writing ------------------------------------------------------------------------------------
 
 
-@contextmanager
-def replacing(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place, whole and on disk, when the block ends well.
-
-    On any failure the old file stays as it was and the temporary one is removed. A ``path`` that
-    exists is refused unless ``overwrite`` is given.
-    """
-    path = Path(path)
+def check_new(path: Path, *, overwrite: bool) -> None:
+    """Refuse an output that exists (unless ``overwrite``) or whose folder does not."""
     if path.exists() and not overwrite:
         raise CapbenchError(
             "Expected a new file, got one that exists.",
@@ -399,6 +393,17 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool = False) -> Itera
             file=path.parent,
             fix=f"mkdir -p {path.parent}",
         )
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+    """A temporary path beside ``path`` that takes its place, whole and on disk, when the block ends well.
+
+    On any failure the old file stays as it was and the temporary one is removed. A ``path`` that
+    exists is refused unless ``overwrite`` is given.
+    """
+    path = Path(path)
+    check_new(path, overwrite=overwrite)
     temporary = None
     try:
         handle, name = tempfile.mkstemp(prefix=".", suffix=path.suffix, dir=path.parent)

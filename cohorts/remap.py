@@ -23,11 +23,11 @@ def remap_keypoints(keypoints: Keypoints, by: SkeletonMap, *, approximate: bool 
             f"Expected keypoints of skeleton {by.source.name}, got {keypoints.skeleton.name}."
         )
     xy, confidence = _gather(by, keypoints.xy, keypoints.confidence, approximate)
-    covariance = keypoints.covariance
-    if covariance is not None:
+    covariance, known = None, keypoints.covariance
+    if known is not None:
         covariance = np.full((*xy.shape, 2), np.nan)
         for k, rows in _rows(by, approximate):
-            covariance[:, k] = keypoints.covariance[:, rows].mean(axis=1) / len(rows)  # type: ignore[index]
+            covariance[:, k] = known[:, rows].mean(axis=1) / len(rows)
     return replace(keypoints, xy=xy, skeleton=by.target, confidence=confidence, covariance=covariance)
 
 

@@ -411,7 +411,7 @@ def implicit_angles(
     w = weigh(plan, points, weights)
     if start is None:
         start = torch.tensor(_rigid(plan, points.detach().cpu().numpy()), device=y.device)
-    found: Tensor = _Minimum.apply(plan, points, w, start)  # type: ignore[no-untyped-call]
+    found: Tensor = _Minimum.apply(plan, points, w, start)  # type: ignore[no-untyped-call]  # torch types no apply
     return found
 
 

@@ -19,7 +19,7 @@ from capbench.cli.common import (
     quiet_option,
     readable,
 )
-from cohorts.bounded import shorten
+from cohorts.bounded import check_new, shorten
 from cohorts.errors import CapbenchError
 
 if TYPE_CHECKING:
@@ -320,18 +320,7 @@ def check_output(output: Path, holds: Holds, *, force: bool) -> None:
     from cohorts.formats import writable
 
     writable(output, holds)
-    if output.exists() and not force:
-        raise CapbenchError(
-            "Expected a new file, got one that exists.",
-            file=output,
-            fix="choose another name, or allow overwriting with --force",
-        )
-    if not output.parent.is_dir():
-        raise CapbenchError(
-            "Expected an existing folder to write into, got none.",
-            file=output.parent,
-            fix=f"mkdir -p {output.parent}",
-        )
+    check_new(output, overwrite=force)
 
 
 def make_folder(folder: Path) -> None:

@@ -17,6 +17,7 @@ from capbench.cli.common import (
     readable,
     table,
 )
+from cohorts.bounded import check_new
 from cohorts.errors import CapbenchError
 
 if TYPE_CHECKING:
@@ -151,12 +152,7 @@ def check_output(output: Path, *, force: bool) -> None:
     """Refuse an output that could not be written, before the work instead of after it."""
     if output.suffix.lower() != ".osim":
         raise CapbenchError("Expected an output that ends in .osim.", file=output)
-    if output.exists() and not force:
-        raise CapbenchError(
-            "Expected a new file, got one that exists.",
-            file=output,
-            fix="choose another name, or allow overwriting with --force",
-        )
+    check_new(output, overwrite=force)
 
 
 def read_static(source: Path, units: str | None, notes: list[str]) -> Markers:
