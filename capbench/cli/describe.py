@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from capbench.cli.common import completes, count, echo_json, facts, json_option, skeleton_titles, table
-from capbench.cli.registries import find, known_names
+from capbench.cli.registries import REGISTRIES, find, known_names
 from cohorts.errors import CapbenchError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command("describe")
-@click.argument("name", shell_complete=completes(known_names))
+@click.argument("words", metavar="[KIND] NAME", nargs=-1, shell_complete=completes(known_names))
 @click.option(
     "--to",
     "target",
@@ -26,8 +26,12 @@ if TYPE_CHECKING:
     help="How SKELETON's points follow from this skeleton's: exactly, nearly, or not at all.",
 )
 @json_option
-def command(name: str, target: str | None, as_json: bool) -> None:
-    """Describe a skeleton, a file format or a preset."""
+def command(words: tuple[str, ...], target: str | None, as_json: bool) -> None:
+    """Describe a skeleton, a file format, a preset or a metric.
+
+    NAME is any that "capbench list" shows; KIND (skeleton, format, preset, metric) narrows the search.
+    """
+    kind, name = _kind_and_name(words)
     if target is not None:
         mapping = _mapping(name, target)
         if as_json:
@@ -35,12 +39,27 @@ def command(name: str, target: str | None, as_json: bool) -> None:
         else:
             click.echo(show_mapping(mapping))
         return
-    found = [(registry.one, registry.details(name)) for registry in find(name)]
+    found = [(registry.one, registry.details(name)) for registry in find(name, kind)]
     if as_json:
         echo_json([{"kind": one, **details} for one, details in found])
     else:
-        show = {"skeleton": show_skeleton, "format": show_format, "preset": show_preset}
+        show = {
+            "skeleton": show_skeleton,
+            "format": show_format,
+            "preset": show_preset,
+            "metric": show_metric,
+        }
         click.echo("\n\n".join(show[one](details) for one, details in found))
+
+
+def _kind_and_name(words: tuple[str, ...]) -> tuple[str | None, str]:
+    """A name may hold blanks: "joint angle RMSE" and "metric joint angle RMSE" need no quotes."""
+    if not words:
+        raise click.UsageError("Missing argument 'NAME'.")
+    kinds = {registry.one for registry in REGISTRIES.values()}
+    if len(words) > 1 and words[0] in kinds:
+        return words[0], " ".join(words[1:])
+    return None, " ".join(words)
 
 
 def _mapping(name: str, target: str) -> SkeletonMap:
@@ -108,6 +127,27 @@ def show_preset(details: Mapping[str, Any]) -> str:
     ]
     head = f"{details['name']}: a preset of {count(len(details['weights']), 'marker weight')}"
     return head + "\n" + facts(pairs)
+
+
+def show_metric(details: Mapping[str, Any]) -> str:
+    """A metric's card, and how to call it."""
+    pairs = [
+        ("is", details["definition"]),
+        ("unit", details["unit"]),
+        ("best", details["direction"]),
+        ("reference", details["reference"]),
+        ("needs", "; ".join(f"{need} ({what})" for need, what in details["needs"].items()) or "nothing"),
+        ("merge", details["merge"]),
+        ("version", str(details["version"])),
+    ]
+    call = details["function"]
+    if details["fixed"]:
+        call += "(" + ", ".join(["…", *(f"{k}={v!r}" for k, v in details["fixed"].items())]) + ")"
+    if details["part"]:
+        call += f" → .{details['part']}"
+    pairs.append(("python", call))
+    about = [f"  {line}".rstrip() for line in _without_markup(details["about"]).splitlines()]
+    return "\n".join([f"{details['name']}: a metric", facts(pairs), "", *about])
 
 
 def _without_markup(text: str) -> str:

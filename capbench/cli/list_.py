@@ -17,7 +17,7 @@ from cohorts.errors import unknown_name
 )
 @json_option
 def command(what: str, as_json: bool) -> None:
-    """List the skeletons, file formats or presets.
+    """List the skeletons, file formats, presets or metrics.
 
     Every name listed can be looked up with "capbench describe NAME".
     """

@@ -39,8 +39,8 @@ class Entry:
     heading: str
 
 
-FILES, LOOK, SETUP = "Fit & files", "Look up", "Set-up"
-HEADINGS = (FILES, LOOK, SETUP)
+FILES, SCORES, LOOK, SETUP = "Fit & files", "Scores", "Look up", "Set-up"
+HEADINGS = (FILES, SCORES, LOOK, SETUP)
 COMMANDS: Mapping[str, Entry] = {
     "fit": Entry(
         "capbench.cli.fit",
@@ -60,8 +60,11 @@ COMMANDS: Mapping[str, Entry] = {
     ),
     "info": Entry("capbench.cli.info", "Say what files are, in words, with their oddities.", FILES),
     "convert": Entry("capbench.cli.convert", "Rewrite a recording in another format.", FILES),
-    "list": Entry("capbench.cli.list_", "List the skeletons, file formats or presets.", LOOK),
-    "describe": Entry("capbench.cli.describe", "Describe a skeleton, a file format or a preset.", LOOK),
+    "lint": Entry("capbench.cli.lint", "Check that the numbers of a table fit together.", SCORES),
+    "list": Entry("capbench.cli.list_", "List the skeletons, file formats, presets or metrics.", LOOK),
+    "describe": Entry(
+        "capbench.cli.describe", "Describe a skeleton, a file format, a preset or a metric.", LOOK
+    ),
     "doctor": Entry("capbench.cli.doctor", "Check this machine and say how to mend it.", SETUP),
     "completion": Entry("capbench.cli.completion", "Print the shell's completion script.", SETUP),
 }

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from cohorts.errors import CapbenchError, did_you_mean
+from cohorts.errors import CapbenchError, did_you_mean, unknown_name
 
 if TYPE_CHECKING:
     from cohorts.formats import Format
@@ -192,12 +192,53 @@ def _preset_details(name: str) -> Row:
     }
 
 
+def _metric_names() -> tuple[str, ...]:
+    from metrics.catalogue import cards
+
+    return tuple(cards())
+
+
+def _metric_row(name: str) -> Row:
+    from metrics.catalogue import card
+
+    found = card(name)
+    return {
+        "name": name,
+        "version": found.version,
+        "unit": found.unit,
+        "best": found.direction,
+        "module": found.module,
+        "what": found.definition,
+    }
+
+
+def _metric_details(name: str) -> Row:
+    from metrics.catalogue import DIRECTIONS, MERGES, NEEDS, card
+
+    found = card(name)
+    return {
+        "name": name,
+        "version": found.version,
+        "unit": found.unit,
+        "direction": DIRECTIONS[found.direction],
+        "definition": found.definition,
+        "reference": found.reference,
+        "needs": {need: NEEDS[need] for need in found.needs},
+        "merge": MERGES[found.merge],
+        "function": f"metrics.{found.module}.{found.function.__name__}",
+        "fixed": dict(found.fixed),
+        "part": found.part,
+        "about": inspect.getdoc(found.function) or "",
+    }
+
+
 REGISTRIES: Mapping[str, Registry] = {
     registry.what: registry
     for registry in (
         Registry("skeletons", "skeleton", _skeleton_names, _skeleton_row, _skeleton_details),
         Registry("formats", "format", _format_names, _format_row, _format_details),
         Registry("presets", "preset", _preset_names, _preset_row, _preset_details),
+        Registry("metrics", "metric", _metric_names, _metric_row, _metric_details),
     )
 }
 
@@ -207,14 +248,17 @@ def known_names() -> dict[str, str]:
     return {name: registry.one for registry in REGISTRIES.values() for name in registry.names()}
 
 
-def find(name: str) -> list[Registry]:
-    """The registries that know ``name``; an error with the nearest name where none does."""
-    found = [registry for registry in REGISTRIES.values() if name in registry.names()]
+def find(name: str, kind: str | None = None) -> list[Registry]:
+    """The registries (all, or that of one ``kind``) that know ``name``; an error with the nearest name."""
+    asked = [registry for registry in REGISTRIES.values() if kind in (None, registry.one)]
+    if not asked:
+        raise unknown_name("kind of thing", str(kind), [r.one for r in REGISTRIES.values()])
+    found = [registry for registry in asked if name in registry.names()]
     if not found:
-        near = did_you_mean(name, known_names())
-        kinds = " or a ".join(registry.one for registry in REGISTRIES.values())
+        near = did_you_mean(name, [known for registry in asked for known in registry.names()])
+        kinds = " or a ".join(registry.one for registry in asked)
         raise CapbenchError(
             f"Expected the name of a {kinds}, got {name!r}." + (f" Did you mean {near!r}?" if near else ""),
-            fix=" or ".join(f"capbench list {what}" for what in REGISTRIES),
+            fix=" or ".join(f"capbench list {registry.what}" for registry in asked),
         )
     return found

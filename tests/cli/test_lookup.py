@@ -13,6 +13,7 @@ from capbench.cli.main import COMMANDS, cli
 from capbench.cli.registries import REGISTRIES
 from cohorts import skeleton, skeleton_names
 from cohorts.formats import FORMATS
+from metrics.catalogue import cards
 
 
 def run(*words: str):
@@ -21,12 +22,19 @@ def run(*words: str):
 
 @pytest.mark.parametrize(
     ("what", "names"),
-    [("skeletons", skeleton_names()), ("formats", tuple(FORMATS)), ("presets", tuple(presets()))],
+    [
+        ("skeletons", skeleton_names()),
+        ("formats", tuple(FORMATS)),
+        ("presets", tuple(presets())),
+        ("metrics", tuple(cards())),
+    ],
 )
 def test_list_has_every_name(what, names) -> None:
     result = run("list", what)
     assert result.exit_code == 0
-    assert [line.split()[0] for line in result.stdout.splitlines()[1:]] == list(names)
+    lines = result.stdout.splitlines()[1:]
+    assert len(lines) == len(names)
+    assert all(line.startswith(f"{name} ") for line, name in zip(lines, names, strict=True))
     assert [row["name"] for row in json.loads(run("list", what, "--json").stdout)] == list(names)
 
 
@@ -35,7 +43,7 @@ def test_list_of_something_unknown() -> None:
     assert result.exit_code == 2 and "Did you mean 'skeletons'?" in result.stderr
 
 
-@pytest.mark.parametrize("name", [*skeleton_names(), *FORMATS])
+@pytest.mark.parametrize("name", [*skeleton_names(), *FORMATS, *cards()])
 def test_everything_listed_can_be_described(name) -> None:
     result = run("describe", name)
     assert result.exit_code == 0, result.output
@@ -67,6 +75,26 @@ def test_describe_a_format() -> None:
         "kind": ["motion", "signals"],
     }
     assert "`" not in run("describe", "storage").stdout
+
+
+def test_describe_a_metric() -> None:
+    text = run("describe", "metric", "PCK@0.2·bbox").stdout
+    assert "higher is better" in text and "bounding box" in text
+    assert "metrics.keypoints2d." in text and "threshold=0.2" in text
+    (told,) = json.loads(run("describe", "metric", "ranked", "error", "--json").stdout)
+    assert told["kind"] == "metric" and told["name"] == "ranked error"
+    assert told["direction"] == "lower is better"
+    assert "capped" in told["definition"] and told["version"] == 1
+    assert told["function"] == "metrics.aggregate.summarise" and told["part"] == "cohort.score"
+    assert set(told["needs"]) == {"reference", "subjects"}
+
+
+def test_describe_narrows_by_kind() -> None:
+    result = run("describe", "metric", "trc")
+    assert result.exit_code == 2 and "Expected the name of a metric, got 'trc'" in result.stderr
+    assert "capbench list metrics" in result.stderr
+    assert run("describe", "format", "trc").stdout == run("describe", "trc").stdout
+    assert run("describe").exit_code == 2
 
 
 def test_describe_a_map() -> None:
