@@ -97,7 +97,7 @@ def out_of_range(
     values = floats("values", values_tc, ndim=2)
     known = names_of("coordinates", names, values.shape[1])
     judged = values[:, _places(known, tuple(ranges))]
-    bounds = np.array([ranges[name] for name in ranges], dtype=np.float64).reshape(-1, 2)
+    bounds = floats("ranges", list(ranges.values()) or np.zeros((0, 2)), ndim=2, last=2)
     if not (bounds[:, 0] <= bounds[:, 1]).all():
         raise MetricError(f"Expected ranges (low, high) with low ≤ high, got {dict(ranges)}.")
     if not tolerance >= 0:
@@ -128,10 +128,9 @@ def bone_length_cv(xyz_tj: ArrayLike, names: Sequence[str], bones: Sequence[tupl
     length = _lengths(xyz_tj, names, bones)
     mean = np.asarray(mean_present(length, axis=0))
     n = np.count_nonzero(~np.isnan(length), axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(invalid="ignore"):  # 0 / 0 where there is one length only, or none above 0
         sd = np.sqrt(np.nansum((length - mean) ** 2, axis=0) / (n - 1))
-        cv = np.where((n > 1) & (mean > 0), 100.0 * sd / mean, np.nan)
-    return float(mean_present(cv))
+        return float(mean_present(np.asarray(100.0 * sd / mean)))
 
 
 @metric(

@@ -169,7 +169,7 @@ def severity_slope(severity_s: ArrayLike, score_s: ArrayLike) -> float:
     if severity.size == 0 or severity.min() == severity.max():
         return np.nan
     step = severity - severity.mean()
-    return float((step * (score - score.mean())).sum() / (step**2).sum())
+    return float((step * score).sum() / (step**2).sum())  # Σ step = 0, so Ē drops out
 
 
 @metric(
@@ -212,13 +212,13 @@ def break_point(severity_s: ArrayLike, score_s: ArrayLike, *, clean: float, fact
     severity, score = alike(severity=severity_s, score=score_s)
     if severity.ndim != 1 or not (np.diff(severity, prepend=0.0) > 0).all():
         raise MetricError("Expected severities in one strictly increasing row, all above 0.")
-    if positive("factor", factor) == 1:
+    upward = np.sign(positive("factor", factor) - 1)
+    if upward == 0:
         raise MetricError("Expected a factor above 1 (error) or below 1 (performance), got 1.")
     if not clean > 0 or severity.size == 0:
         return np.nan
     at = np.concatenate([[0.0], severity])
-    past = np.concatenate([[clean], score]) - factor * clean  # how far past the limit
-    past = past if factor > 1 else -past
+    past = upward * (np.concatenate([[clean], score]) - factor * clean)  # how far past the limit
     stop = np.isnan(past) | (past > 0)
     if not stop.any():
         return np.inf

@@ -30,6 +30,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -186,8 +187,9 @@ def _is_text(node: ast.AST) -> bool:
     return isinstance(node, ast.Call) and getattr(node.func, "id", "") == "dataclass"
 
 
+@cache
 def source_of(module: str) -> str:
-    """A module's source as it stands."""
+    """A module's source as it stood when first asked for: a long run is not disturbed by somebody's edits."""
     return (ROOT / PACKAGE / f"{module}.py").read_text(encoding="utf-8")
 
 

@@ -2,6 +2,7 @@
 
 import doctest
 import inspect
+import re
 from importlib import import_module
 
 import pytest
@@ -45,6 +46,17 @@ def test_cards_are_whole(name) -> None:
     assert found.definition.endswith(".")
     assert "\n" not in found.definition
     assert inspect.signature(found.function).parameters.keys() >= found.fixed.keys()
+
+
+@pytest.mark.truth("the name says it")
+@pytest.mark.parametrize(
+    "name", [n for n, c in CARDS.items() if "threshold" in c.fixed and c.module != "smoothness"]
+)
+def test_a_threshold_in_the_name_is_the_one_that_is_fixed(name) -> None:
+    """Shares and pixels as they are; distances in the name are mm and metres in the argument."""
+    said = float(re.search(r"[@>](\d+(?:\.\d+)?)", name)[1])
+    metres = CARDS[name].module in ("keypoints3d", "detection3d", "ranking") or name.endswith("mm")
+    assert CARDS[name].fixed["threshold"] == pytest.approx(said / 1000 if metres else said, rel=1e-12)
 
 
 def test_every_module_in_the_order_has_cards() -> None:

@@ -382,6 +382,8 @@ def test_instants_without_differences_have_no_t() -> None:
         nothing = one_sample_curves(np.zeros((5, 3)), names(5))
         # Equal up to rounding is equal: 0.1 + 0.2 is not 0.3 here, nor is a mean of 0.1s always 0.1.
         pair = paired_curves(curves + 0.3, curves + (0.1 + 0.2), names(5))
+        below = smooth(23, 5, 6) - 40
+        neighbour = paired_curves(below, np.nextafter(below, 0), names(5))
         a, b = smooth(18, 3, 4), smooth(19, 4, 4)
         a[:, 1] = b[:, 1] = 0.1
         two = two_sample_curves(a, names(3, "a"), b, names(4, "b"))
@@ -389,6 +391,7 @@ def test_instants_without_differences_have_no_t() -> None:
     assert np.isnan(nothing.t_t).all()
     assert (nothing.threshold, nothing.p_global, nothing.clusters) == (0.0, 1.0, ())
     assert np.isnan(pair.t_t).all()
+    assert np.isnan(neighbour.t_t).all()
     assert pair.p_global == 1.0
     assert np.isnan(two.t_t).tolist() == [False, True, False, False]
 

@@ -373,7 +373,7 @@ def test_hypotheses_far_around_a_truth_they_all_miss_are_half_off_too(count):
 @pytest.mark.parametrize("scale", [0.001, 1.0])
 def test_truth_drawn_as_the_hypotheses_were_is_calibrated(scale):
     rng = np.random.default_rng(5)
-    draws = scale * rng.normal(size=(101, 3000, 3, 3))
+    draws = scale * rng.normal(size=(101, 1500, 3, 3))
     found = calibration(draws[1:], draws[0])
     assert found.score < 0.02
     assert abs(found.overconfidence) < 0.02

@@ -548,3 +548,21 @@ def test_cards_fix_what_their_names_say(name):
 
 def test_every_score_of_the_module_is_in_the_list():
     assert {c.name for c in catalogue._cards.values() if c.module == "keypoints3d"} == CARDS.keys()
+
+
+@pytest.mark.truth("metamorphic")
+def test_trials_stacked_in_front_are_scored_as_one_after_the_other() -> None:
+    """Also where some frames have too few joints to be aligned: joints are counted, not frames."""
+    random = np.random.default_rng(8)
+    r = random.normal(size=(2, 2, 6, 3))
+    p = r + 0.1 * random.normal(size=r.shape)
+    p[0, 0, :4] = NAN  # two joints left: no alignment
+    p[0, 1, :3] = NAN  # three left: one
+    stacked = pck3d(p, r, threshold=0.15, strict=True, align="similarity")
+    flat = pck3d(p.reshape(4, 6, 3), r.reshape(4, 6, 3), threshold=0.15, strict=True, align="similarity")
+    assert stacked.value == flat.value
+    assert stacked.count == flat.count
+    assert (
+        mpjpe(p, r, align="similarity").value
+        == mpjpe(p.reshape(4, 6, 3), r.reshape(4, 6, 3), align="similarity").value
+    )

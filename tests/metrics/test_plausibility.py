@@ -87,6 +87,8 @@ def test_range_limits() -> None:
         out_of_range([[1.0]], ["knee"], {"hip": (0.0, 1.0)})
     with pytest.raises(MetricError, match=r"low ≤ high, got \{'knee': \(1.0, 0.0\)\}"):
         out_of_range([[1.0]], ["knee"], {"knee": (1.0, 0.0)})
+    with pytest.raises(MetricError, match="2 entries on the last axis of ranges"):
+        out_of_range([[1.0]], ["knee"], {"knee": (0.0, 1.0, 2.0)})  # type: ignore[dict-item]
     for tolerance in (-0.1, NAN):
         with pytest.raises(MetricError, match="tolerance of 0 or more"):
             out_of_range([[1.0]], ["knee"], {"knee": (0.0, 1.0)}, tolerance=tolerance)

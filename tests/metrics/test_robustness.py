@@ -294,8 +294,9 @@ def test_bin_limits() -> None:
     empty = binned_error([[1.0], [2.0]], [[0.1], [0.2]], edges=[0.0, 0.5, 1.0, 1.5])
     np.testing.assert_array_equal(empty.mean, [1.5, NAN, NAN])
     assert empty.unbinned == 0
+    assert binned_error([1.0, 3.0], [0.0, 1.0], edges=[0.0, 1.0]).mean.tolist() == [2.0]
     assert OCCLUSION_EDGES == (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-    for edges in ([0.0], [], [0.0, 0.0], [1.0, 0.0], [0.0, NAN]):
+    for edges in ([0.0], [], [0.0, 0.0], [1.0, 0.0], [0.0, NAN], [0.0, 1.0, 0.5]):
         with pytest.raises(MetricError, match="two or more strictly increasing edges"):
             binned_error([1.0], [0.0], edges=edges)
     with pytest.raises(MetricError, match="error and attribute of one shape"):
@@ -346,6 +347,8 @@ def test_patch_limits() -> None:
         assert np.isnan(occlusion_sensitivity(nothing, np.zeros(len(nothing)))).all()
     with pytest.raises(MetricError, match="error with 3 axes"):
         adversarial_occlusion([[0.5]])
+    with pytest.raises(MetricError, match="clean with 1 axes"):
+        occlusion_sensitivity([[[0.5]]], [[0.5]])
     with pytest.raises(MetricError, match="clean error for each of 1 maps, got 2"):
         occlusion_sensitivity([[[0.5]]], [0.5, 0.5])
 
@@ -390,6 +393,7 @@ def test_repeatability_cards(quantity: str, unit: str, factor: float) -> None:
 def test_repeatability_limits() -> None:
     assert repeatability([1.0, 3.0]) == pytest.approx(np.sqrt(2))
     assert repeatability([[1.0, 1.0], [3.0, NAN], [NAN, NAN]]) == pytest.approx(np.sqrt(2))
+    assert repeatability([[1.0, NAN], [3.0, NAN]]) == pytest.approx(np.sqrt(2))  # a target never answered
     assert np.isnan(repeatability([[1.0, 2.0]]))
     assert np.isnan(repeatability(np.zeros((0, 3))))
     assert np.isnan(repeatability([[NAN], [NAN]]))

@@ -82,6 +82,7 @@ def test_gait_asymmetry(right, left, asymmetry) -> None:
         ([10.0, 8.0], [5.0, 6.0], 35.0),  # mean of 50 and 20
         ([2.0, np.nan, 4.0], [1.0, 99.0, 4.0], 12.5),  # the trial without a right is left out, range included
         ([2.0, 99.0, 4.0], [1.0, np.nan, 4.0], 12.5),
+        ([0.2, np.nan], [0.1, 0.1], 50.0),  # what is left out does not widen the range
     ],
 )
 def test_normalised_symmetry_index(right, left, index) -> None:
