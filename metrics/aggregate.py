@@ -286,7 +286,7 @@ class Summary:
 
 @metric(
     "ranked error",
-    unit="as the errors",
+    unit="as given",
     direction="lower",
     definition="Error over the cohort (trials, activities, subjects averaged in turn), samples capped and "
     "missing ones charged the cap.",
@@ -296,7 +296,7 @@ class Summary:
 )
 @metric(
     "uncapped error",
-    unit="as the errors",
+    unit="as given",
     direction="lower",
     definition="Error over the answered samples of a cohort as it is, blind to what was left out.",
     reference="capbench",

@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from metrics.arrays import FloatArray, MetricError, alike, floats
-from metrics.bootstrap import share
+from metrics.arrays import FloatArray, MetricError, alike, floats, share
 from metrics.catalogue import Direction, metric
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -67,6 +67,28 @@ def positive(name: str, value: float) -> float:
     return number
 
 
+def share(name: str, value: float) -> float:
+    """``value`` if it lies between 0 and 1, ends excluded.
+
+    >>> share("confidence", 0.95)
+    0.95
+    """
+    if not 0 < value < 1:
+        raise MetricError(f"Expected {name} between 0 and 1, got {value!r}.")
+    return float(value)
+
+
+def whole(name: str, value: int, least: int) -> int:
+    """``value`` if it is a whole number of at least ``least``.
+
+    >>> whole("resamples", 100, 1)
+    100
+    """
+    if int(value) != value or value < least:
+        raise MetricError(f"Expected {name} as a whole number of at least {least}, got {value!r}.")
+    return int(value)
+
+
 def mean_present(values: FloatArray, axis: int | tuple[int, ...] | None = None) -> Any:
     """The mean of what is not NaN along ``axis``; NaN where nothing is, without a warning.
 

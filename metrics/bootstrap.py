@@ -20,34 +20,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from metrics.arrays import FloatArray, IntArray, MetricError, floats
+from metrics.arrays import FloatArray, IntArray, MetricError, floats, share, whole
 
 Method = Literal["percentile", "BCa"]
 Statistic = Callable[[FloatArray], ArrayLike]
 BLOCK = 1000  #: resamples that are drawn from one stream and held in memory at once
 NAN = math.nan
-
-
-def share(name: str, value: float) -> float:
-    """``value`` if it lies between 0 and 1, ends excluded.
-
-    >>> share("confidence", 0.95)
-    0.95
-    """
-    if not 0 < value < 1:
-        raise MetricError(f"Expected {name} between 0 and 1, got {value!r}.")
-    return float(value)
-
-
-def whole(name: str, value: int, least: int) -> int:
-    """``value`` if it is a whole number of at least ``least``.
-
-    >>> whole("resamples", 100, 1)
-    100
-    """
-    if int(value) != value or value < least:
-        raise MetricError(f"Expected {name} as a whole number of at least {least}, got {value!r}.")
-    return int(value)
 
 
 def blocks(total: int, seed: int) -> Iterator[tuple[int, np.random.Generator]]:

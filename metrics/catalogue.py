@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -21,7 +22,7 @@ from pkgutil import iter_modules
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar, get_args
 
-from metrics.arrays import MetricError
+from metrics.arrays import MM, MetricError
 
 F = TypeVar("F", bound=Callable[..., Any])
 Direction = Literal["lower", "higher", "zero", "neither"]
@@ -69,6 +70,12 @@ NEEDS: Mapping[str, str] = {
     "cutoff": "a clinical cut-off",
     "markers": "named 3D points",
     "angles": "named joint coordinates",
+}
+#: what an error may be of: the unit its score is reported in, and how many of those one unit given makes
+QUANTITIES: dict[str, tuple[str, float]] = {
+    "position": ("mm", MM),
+    "angle": ("°", 180.0 / math.pi),
+    "pixels": ("px", 1.0),
 }
 #: the modules that hold scores, in the order in which they are listed
 ORDER = (
@@ -179,6 +186,21 @@ def metric(
         )
         _check(card)
         _cards[name] = card
+        return function
+
+    return register
+
+
+def by_quantity(name: str, **card: Any) -> Callable[[F], F]:
+    """A card for each of ``QUANTITIES`` on a function with a ``factor``: ``name·position`` in mm, and so on.
+
+    >>> card("sharpness·angle").unit, card("sharpness·position")([0.003, 0.004, 0.0, 0.0])
+    ('°', 2.5)
+    """
+
+    def register(function: F) -> F:
+        for quantity, (unit, factor) in QUANTITIES.items():
+            metric(f"{name}·{quantity}", unit=unit, factor=factor, **card)(function)
         return function
 
     return register

@@ -22,8 +22,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from metrics.arrays import BoolArray, FloatArray, IntArray, MetricError, floats, positive
-from metrics.bootstrap import BLOCK, blocks, exact_terms, share, whole
+from metrics.arrays import BoolArray, FloatArray, IntArray, MetricError, floats, positive, share, whole
+from metrics.bootstrap import BLOCK, blocks, exact_terms
 from metrics.catalogue import metric
 from metrics.inference import flips_are_exact, sign_flips
 

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from metrics.arrays import FloatArray, MetricError, floats, names_of
-from metrics.bootstrap import Method, blocks, bootstrap_means, complete, exact_terms, share, whole
+from metrics.arrays import FloatArray, MetricError, floats, names_of, share, whole
+from metrics.bootstrap import Method, blocks, bootstrap_means, complete, exact_terms
 from metrics.catalogue import metric
 
 Better = Literal["lower", "higher"]

@@ -16,8 +16,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from metrics.arrays import FloatArray, MetricError, alike, mean_present
-from metrics.catalogue import metric
-from metrics.uncertainty import by_quantity
+from metrics.catalogue import by_quantity, metric
 
 Risk = Literal["MAE", "RMSE"]
 Kind = Literal["pearson", "spearman"]

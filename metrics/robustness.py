@@ -24,8 +24,7 @@ from metrics.arrays import (
     mean_present,
     positive,
 )
-from metrics.catalogue import metric
-from metrics.uncertainty import by_quantity
+from metrics.catalogue import by_quantity, metric
 
 #: bins of the occluded share of a person
 OCCLUSION_EDGES: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -83,7 +82,7 @@ class OcclusionMap(NamedTuple):
 )
 @metric(
     "mEC",
-    unit="as the errors",
+    unit="as given",
     direction="lower",
     definition="Error under corruption: mean over corruptions of the mean over severities.",
     reference="capbench, the error twin of mPC",
@@ -228,7 +227,7 @@ def break_point(severity_s: ArrayLike, score_s: ArrayLike, *, clean: float, fact
 
 @metric(
     "worst group",
-    unit="as the errors",
+    unit="as given",
     direction="lower",
     definition="Largest mean error of any group of at least 20 samples.",
     reference="Sagawa 2020, ICLR",
@@ -239,7 +238,7 @@ def break_point(severity_s: ArrayLike, score_s: ArrayLike, *, clean: float, fact
 )
 @metric(
     "group gap",
-    unit="as the errors",
+    unit="as given",
     direction="lower",
     definition="Largest minus smallest mean error of the groups of at least 20 samples.",
     reference="capbench",
@@ -288,7 +287,7 @@ def group_errors(
 
 @metric(
     "occlusion-binned error",
-    unit="as the errors",
+    unit="as given",
     direction="lower",
     definition="Mean error where 0–20, 20–40, 40–60, 60–80 and 80–100 % of the person are occluded.",
     reference="Patel 2021, CVPR (AGORA), with other bins",

@@ -17,38 +17,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special, stats
 
-from metrics.arrays import MM, FloatArray, MetricError, alike, floats, mean_present
-from metrics.catalogue import metric
+from metrics.arrays import FloatArray, MetricError, alike, floats, mean_present
+from metrics.catalogue import by_quantity, metric
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 #: nominal levels of the intervals: the middles of 20 equal steps of 0 … 1, so that the mean gap over
 #: them is a midpoint rule for the area between the coverage curve and the diagonal
 LEVELS: tuple[float, ...] = tuple((step + 0.5) / 20 for step in range(20))
-#: what an error may be of: the unit its score is reported in, and how many of those one unit given makes
-QUANTITIES: dict[str, tuple[str, float]] = {
-    "position": ("mm", MM),
-    "angle": ("°", 180.0 / np.pi),
-    "pixels": ("px", 1.0),
-}
 _SYMMETRY = 1e-9  # of the largest entry: what rounding may do to a covariance
 _ROUNDING = 1e-12  # of the largest entry: what is 0 but for rounding, on either side
-
-
-def by_quantity(name: str, **card: Any) -> Callable[[F], F]:
-    """A card for each of ``QUANTITIES`` on a function with a ``factor``: ``name·position`` in mm, and so on.
-
-    >>> from metrics.catalogue import card
-    >>> card("sharpness·angle").unit, card("sharpness·position")([0.003, 0.004, 0.0, 0.0])
-    ('°', 2.5)
-    """
-
-    def register(function: F) -> F:
-        for quantity, (unit, factor) in QUANTITIES.items():
-            metric(f"{name}·{quantity}", unit=unit, factor=factor, **card)(function)
-        return function
-
-    return register
 
 
 class CoverageCurve(NamedTuple):
