@@ -18,7 +18,7 @@ import numpy as np
 
 from metrics import angles
 from metrics.angles import UNIT, Kind, times, unwrap
-from metrics.arrays import FloatArray, MetricError, floats, names_of
+from metrics.arrays import BoolArray, FloatArray, MetricError, floats, names_of
 from metrics.lag import Lag, Pair, measure_lag
 from metrics.waveforms import resample
 
@@ -197,6 +197,9 @@ class CoordinateScores(NamedTuple):
     coverage: FloatArray
 
 
+CLOCK = 1e-6  #: share of a frame by which clocks of the same rate differ through rounding
+
+
 class Answer(NamedTuple):
     """What was answered, on the reference's times.
 
@@ -224,6 +227,9 @@ class TrialErrors:
     lag : of the session
     raw : as it was predicted
     corrected : with the prediction moved back by the lag; None where no lag could be measured
+    excused_tc : (T, C) samples that ``corrected`` lacks through no fault of the model: answered, but moved
+        beyond the prediction's ends by the lag; or less than one of its frames beyond them, where its clock
+        does not reach. Nobody is charged for them: give ``aggregate.charge`` no error of the null model there
 
     See ``score_trial``.
     """
@@ -237,6 +243,7 @@ class TrialErrors:
     lag: Lag
     raw: Answer
     corrected: Answer | None
+    excused_tc: BoolArray
 
 
 def session_lag(
@@ -320,6 +327,7 @@ def score_trial(
             )
         return _score(values, truth)
 
+    raw, corrected = at(0.0), None if np.isnan(lag.seconds) else at(lag.seconds)
     return TrialErrors(
         protocol.name,
         protocol.version,
@@ -328,9 +336,21 @@ def score_trial(
         truth.time_t,
         truth.values_tc,
         lag,
-        at(0.0),
-        None if np.isnan(lag.seconds) else at(lag.seconds),
+        raw,
+        corrected,
+        _excused(answer.time_t, truth.time_t, raw.error_tc, lag) & ~np.isnan(truth.values_tc),
     )
+
+
+def _excused(answered_t: FloatArray, time_t: FloatArray, raw_error_tc: FloatArray, lag: Lag) -> BoolArray:
+    """See ``TrialErrors.excused_tc``."""
+    if np.isnan(lag.seconds) or np.isnan(raw_error_tc).all():
+        return np.zeros(raw_error_tc.shape, np.bool_)
+    needed, first, last = time_t + lag.seconds, answered_t[0], answered_t[-1]
+    beyond = np.maximum(first - needed, needed - last)
+    frame = np.median(np.diff(answered_t)) if len(answered_t) > 1 else 0.0
+    off_clock = (beyond > 0) & (beyond < frame * (1 - CLOCK))
+    return np.asarray((beyond[:, None] > 0) & ~np.isnan(raw_error_tc) | off_clock[:, None])
 
 
 def _unwrapped(curves: Curves) -> FloatArray:

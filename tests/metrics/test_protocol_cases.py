@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 import metrics
+from metrics.aggregate import TrialKey, charge, summarise
 from metrics.arrays import MetricError
 from metrics.protocols import PROTOCOLS, score_trial, session_lag
 from metrics.published import opencapbench
@@ -162,6 +163,54 @@ def test_capbench_1(case):
         assert coverage - found[name][3] <= 0.5 + 100 * case.lag / 2.0  # what the lag moves out of sight
 
 
+CAP = 30.0  #: degrees
+
+
+def errors_and_nulls(case):
+    """By trial, in degrees: errors of the corrected answer, and of the mean pose (NaN where excused)."""
+    predicted, reference = case.curves()
+    lag = session_lag(predicted, reference)
+    found = {name: score_trial(predicted.get(name), truth, lag=lag) for name, truth in reference.items()}
+    pose = np.mean([np.nanmean(errors.reference_tc, axis=0) for errors in found.values()], axis=0)
+    return {
+        name: (
+            errors.corrected.error_tc,
+            np.where(errors.excused_tc, NAN, np.degrees(errors.reference_tc - pose)),
+        )
+        for name, errors in found.items()
+    }
+
+
+def ranked_by_capbench_1(case):
+    """What the cohort is ranked by, in degrees: silence costs the cap."""
+    trials = {TrialKey("s", "walk", name): both for name, both in errors_and_nulls(case).items()}
+    scored = [charge(e, null, key=key, declared_cap=CAP) for key, (e, null) in trials.items()]
+    names = PROTOCOLS["capbench-1"].coordinates
+    return summarise([scored], roster=trials, coordinates=names).cohort.score
+
+
+@each_case
+@pytest.mark.truth("literal definition")
+def test_what_capbench_1_ranks_by(case):
+    trials = []
+    for error, null in errors_and_nulls(case).values():
+        scored = ~np.isnan(null[:, 0])
+        cap = np.maximum(CAP, np.sqrt((null[scored] ** 2).mean(axis=0)))
+        rows = error[scored]
+        cost = [[min(abs(e), c) if e == e else c for e, c in zip(row, cap, strict=True)] for row in rows]
+        trials.append(np.sqrt(np.mean(np.square(cost), axis=0)).mean())
+    assert ranked_by_capbench_1(case) == pytest.approx(np.mean(trials), rel=1e-12)
+
+
+def test_what_is_left_out_is_paid_for() -> None:
+    ranked = {case.name: ranked_by_capbench_1(case) for case in CASES}
+    assert ranked["identical, +1°"] == pytest.approx(1.0, rel=1e-9)
+    assert ranked["one of two trials missing"] == pytest.approx((1 + CAP) / 2, rel=1e-9)
+    assert ranked["reference's times 3 ms off"] == pytest.approx(1.0, rel=1e-5)
+    assert ranked["7 frames late"] == pytest.approx(1.0, abs=0.02)
+    assert ranked["covers 20 of 200 frames"] == pytest.approx(np.sqrt((20 + 180 * CAP**2) / 200), rel=3e-3)
+
+
 def test_our_scores_need_no_pandas():
     for file in Path(metrics.__file__).parent.glob("*.py"):
         nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
@@ -171,13 +220,16 @@ def test_our_scores_need_no_pandas():
 
 
 def test_as_a_table():
-    rows = [("case", "opencapbench: as is -> its lag", "capbench-1: as is -> session's lag (coverage)")]
+    rows = [
+        ("case", "opencapbench: as is -> its lag", "capbench-1: as is -> session's lag (coverage); ranked by")
+    ]
     for case in CASES:
         theirs = by_opencapbench(case)
         lag, ours = by_capbench_1(case)
         text = theirs if isinstance(theirs, str) else f"{theirs[1]:.2f}° -> {theirs[0]:.2f}°"
         parts = [f"{n}: {r:.2f}° -> {c:.2f}° ({v:.1f} %)" for n, (r, c, v, _) in ours.items()]
-        rows.append((case.name, text, f"{'; '.join(parts)}; lag {1000 * lag + 0.0:.0f} ms"))
+        ranked = f"ranked by {ranked_by_capbench_1(case):.2f}°"
+        rows.append((case.name, text, f"{'; '.join(parts)}; lag {1000 * lag + 0.0:.0f} ms; {ranked}"))
     assert len(rows) == 11
     lines = [f"{case:36}{theirs:32}{ours}" for case, theirs, ours in rows]
     sys.stdout.write("\n" + "\n".join(lines) + "\n")

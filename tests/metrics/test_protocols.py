@@ -341,3 +341,34 @@ def test_only_coordinates_of_the_protocol():
         score_trial(reference, reference, lag=IN_TIME, coordinates=["neck", KNEE, "mtp_angle_r"])
     every = PROTOCOLS["capbench-1"].coordinates + PROTOCOLS["capbench-1"].optional
     assert score_trial(reference, reference, lag=IN_TIME, coordinates=every).raw.error_tc.shape == (200, 31)
+
+
+def test_what_the_lag_moves_out_of_sight_is_excused_and_nothing_else() -> None:
+    """Ten samples, the prediction 0.2 s late: the last two can't be seen; one more was never answered."""
+    time = np.arange(10) / 10
+    truth = Curves(time, np.zeros((10, 1)), ("knee_angle_r",))
+    answered = np.zeros((10, 1))
+    answered[3] = np.nan
+    late = Curves(time, answered, ("knee_angle_r",))
+    lag = Lag(0.2, 1.0, 0.1, False, 10)
+    found = score_trial(late, truth, lag=lag, coordinates=["knee_angle_r"])
+    assert np.flatnonzero(found.excused_tc[:, 0]).tolist() == [8, 9]
+    early = score_trial(late, truth, lag=lag._replace(seconds=-0.2), coordinates=["knee_angle_r"])
+    assert np.flatnonzero(early.excused_tc[:, 0]).tolist() == [0, 1]
+    cut = score_trial(
+        Curves(time[:9], answered[:9], late.names), truth, lag=lag, coordinates=["knee_angle_r"]
+    )
+    assert np.flatnonzero(cut.excused_tc[:, 0]).tolist() == [7, 8]  # the tenth was left out: not excused
+    shifted = Curves(time - 0.03, answered, late.names)  # another clock: the last sample is 0.03 s beyond it
+    off = score_trial(shifted, truth, lag=lag._replace(seconds=0.0), coordinates=["knee_angle_r"])
+    assert np.flatnonzero(off.excused_tc[:, 0]).tolist() == [9]
+    unknown = Curves(time, np.r_[np.zeros((9, 1)), [[np.nan]]], late.names)
+    assert not score_trial(shifted, unknown, lag=off.lag, coordinates=["knee_angle_r"]).excused_tc.any()
+    alone = Curves(time[:1], answered[:1], late.names)
+    assert not score_trial(alone, truth, lag=off.lag, coordinates=["knee_angle_r"]).excused_tc.any()
+    for nothing in (
+        score_trial(None, truth, lag=lag, coordinates=["knee_angle_r"]),
+        score_trial(late, truth, lag=lag._replace(seconds=np.nan), coordinates=["knee_angle_r"]),
+        score_trial(late, truth, lag=lag._replace(seconds=0.0), coordinates=["knee_angle_r"]),
+    ):
+        assert not nothing.excused_tc.any()
