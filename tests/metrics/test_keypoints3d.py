@@ -566,3 +566,12 @@ def test_trials_stacked_in_front_are_scored_as_one_after_the_other() -> None:
         mpjpe(p, r, align="similarity").value
         == mpjpe(p.reshape(4, 6, 3), r.reshape(4, 6, 3), align="similarity").value
     )
+
+
+def test_three_points_are_enough_to_count_and_two_are_not() -> None:
+    random = np.random.default_rng(9)
+    g = random.normal(size=(2, 5, 3))
+    g[0, 3:] = NAN
+    g[1, 2:] = NAN
+    score = pck3d(g, g, threshold=0.15, strict=True, align="similarity")
+    assert (score.count, score.value) == (3, 100.0)

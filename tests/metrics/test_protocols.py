@@ -362,6 +362,9 @@ def test_what_the_lag_moves_out_of_sight_is_excused_and_nothing_else() -> None:
     shifted = Curves(time - 0.03, answered, late.names)  # another clock: the last sample is 0.03 s beyond it
     off = score_trial(shifted, truth, lag=lag._replace(seconds=0.0), coordinates=["knee_angle_r"])
     assert np.flatnonzero(off.excused_tc[:, 0]).tolist() == [9]
+    short = Curves(time[:9], answered[:9], late.names)  # the same clock, one sample less: left out
+    cut = score_trial(short, truth, lag=lag._replace(seconds=0.0), coordinates=["knee_angle_r"])
+    assert not cut.excused_tc.any()
     unknown = Curves(time, np.r_[np.zeros((9, 1)), [[np.nan]]], late.names)
     assert not score_trial(shifted, unknown, lag=off.lag, coordinates=["knee_angle_r"]).excused_tc.any()
     alone = Curves(time[:1], answered[:1], late.names)

@@ -398,3 +398,12 @@ def test_cards_of_roots(name, unit, score):
     assert (card.unit, card.direction, card.needs, card.merge) == (unit, "lower", ("reference",), "trials")
     assert card.function is score
     assert not card.fixed
+
+
+def test_joints_missing_from_the_head_of_one_chunk_are_not_missing_from_another() -> None:
+    random = np.random.default_rng(4)
+    g = random.normal(size=(200, 4, 3))
+    p = g.copy()
+    p[:2, :2] = NAN
+    p[100:102, 2:] = NAN
+    assert world_mpjpe(p, g, align="first two") == pytest.approx(0.0, abs=1e-9)
