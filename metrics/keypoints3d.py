@@ -30,7 +30,7 @@ from numpy.typing import ArrayLike
 
 from metrics.arrays import MM, BoolArray, FloatArray, MetricError, names_of, positive
 from metrics.catalogue import metric
-from metrics.procrustes import LEAST_POINTS, aligned_errors, point_pair
+from metrics.procrustes import LEAST_POINTS, aligned_errors, point_pair, refuse_infinite
 
 Align = Literal["none", "root", "scale", "rigid", "similarity"]
 Root = str | int | Sequence[str | int]
@@ -225,6 +225,7 @@ def mpjve(
     pair = _prepared(predicted, reference, align, root, joints, scored)
     if pair.predicted.ndim < 3:
         raise MetricError(f"Expected points shaped (…, time, joint, 3), got shape {pair.predicted.shape}.")
+    refuse_infinite(pair.predicted, pair.reference)
     steps = np.diff(pair.predicted - pair.reference, axis=-3) * positive("rate", rate)
     return _mean_score(_lengths(steps) * MM, np.diff(pair.reference, axis=-3), pair, align)
 
@@ -420,6 +421,14 @@ def _lengths(vectors: FloatArray) -> FloatArray:
 
 
 def _errors(pair: _Pair, align: Align) -> FloatArray:
+    with np.errstate(invalid="ignore"):
+        errors = _distances(pair, align)
+    if not np.isfinite(errors.sum()):  # quick, and nearly always false
+        refuse_infinite(pair.predicted, pair.reference)
+    return errors
+
+
+def _distances(pair: _Pair, align: Align) -> FloatArray:
     p, r = pair.predicted, pair.reference
     if align in ("rigid", "similarity"):
         return aligned_errors(p, r, scale=align == "similarity")

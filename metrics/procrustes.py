@@ -39,7 +39,7 @@ class Procrustes(NamedTuple):
 
 
 def point_pair(predicted: ArrayLike, reference: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """Both as float arrays of one shape (…, point, 3), missing as NaN and nothing infinite.
+    """Both as float arrays of one shape (…, point, 3), missing as NaN; see ``refuse_infinite``.
 
     >>> point_pair([[0, 0, 0]], [[0, 0, 1]])[1].shape
     (1, 3)
@@ -48,12 +48,17 @@ def point_pair(predicted: ArrayLike, reference: ArrayLike) -> tuple[FloatArray, 
     floats("predicted", p, last=3)
     if p.ndim < 2:
         raise MetricError(f"Expected points shaped (…, point, 3), got shape {p.shape}.")
-    for name, points in (("predicted", p), ("reference", r)):
-        with np.errstate(all="ignore"):
-            clean = np.isfinite(points.sum())  # quick, and nearly always so
-        if not clean and np.isinf(points).any():
-            raise MetricError(f"Expected {name} finite, or NaN where missing, got an infinite coordinate.")
     return p, r
+
+
+def refuse_infinite(p: FloatArray, r: FloatArray) -> None:
+    """Refuse an infinite coordinate of prediction or reference; to look for when a result is not finite.
+
+    >>> refuse_infinite(np.zeros((1, 3)), np.array([[0, np.nan, 1]]))
+    """
+    for name, points in (("predicted", p), ("reference", r)):
+        if np.isinf(points).any():
+            raise MetricError(f"Expected {name} finite, or NaN where missing, got an infinite coordinate.")
 
 
 def procrustes(predicted: ArrayLike, reference: ArrayLike, *, scale: bool = True) -> Procrustes:
@@ -72,6 +77,7 @@ def procrustes(predicted: ArrayLike, reference: ArrayLike, *, scale: bool = True
     (2.0, [1.0, 3.0, 5.0])
     """
     p, r = point_pair(predicted, reference)
+    refuse_infinite(p, r)
     lead = p.shape[:-2]
     frames = int(np.prod(lead))
     scales, rotations, shifts = np.empty(frames), np.empty((frames, 3, 3)), np.empty((frames, 3))

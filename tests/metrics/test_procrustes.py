@@ -318,7 +318,7 @@ def test_wrong_points_are_refused():
             with pytest.raises(
                 MetricError, match=f"Expected {name} finite, or NaN where missing, got an inf"
             ):
-                point_pair(**sides)
+                procrustes(**sides)
 
 
 def test_nan_is_no_infinity():
