@@ -148,7 +148,8 @@ def _fit(x: FloatArray, y: FloatArray, scale: bool) -> _Fit:
     """Least squares of the prediction x on the reference y; takes both over."""
     origin, to = x.sum(axis=1), y.sum(axis=1)
     gone = np.zeros(x.shape[1:], dtype=np.bool_)
-    if np.isnan(origin + to).any():
+    if not np.isfinite(origin + to).all():
+        refuse_infinite(x, y)
         gone = np.isnan((x + y).sum(axis=0))
         x[:, gone], y[:, gone] = 0.0, 0.0
         origin, to = x.sum(axis=1), y.sum(axis=1)

@@ -575,3 +575,13 @@ def test_three_points_are_enough_to_count_and_two_are_not() -> None:
     g[1, 2:] = NAN
     score = pck3d(g, g, threshold=0.15, strict=True, align="similarity")
     assert (score.count, score.value) == (3, 100.0)
+
+
+@pytest.mark.parametrize("align", ["none", "rigid", "similarity"])
+def test_one_infinite_coordinate_is_refused_however_it_is_aligned(align) -> None:
+    p, g = poses(6, frames=4)
+    p[2, 1, 0] = -np.inf
+    with pytest.raises(MetricError, match="Expected predicted finite"):
+        mpjpe(p, g, align=align)
+    with pytest.raises(MetricError, match="Expected reference finite"):
+        mpjpe(g, p, align=align)
