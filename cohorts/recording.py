@@ -405,6 +405,9 @@ class Trial:
     videos : camera name -> file
     calibrations : camera name -> file
     markers, motion : reference markers and joint angles, where there are any
+    extras : role -> file of what else belongs to it: "model" (scaled), "static", "forces", "emg",
+        "keypoints" (2D reference), and, with what tells them apart behind a colon, another solution
+        ("motion:published") or a detector's output of one camera ("keypoints:Cam1")
     """
 
     name: str
@@ -415,9 +418,11 @@ class Trial:
     calibrations: Mapping[str, str] = field(default_factory=dict)
     markers: str | None = None
     motion: str | None = None
+    extras: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _set(self, videos=FrozenDict(self.videos), calibrations=FrozenDict(self.calibrations))
+        for what in ("videos", "calibrations", "extras"):
+            _set(self, **{what: FrozenDict(getattr(self, what))})
         for what in ("name", "subject", "activity"):
             if not getattr(self, what):
                 raise CapbenchError(f"Expected a {what} for the trial, got none.")

@@ -58,6 +58,7 @@ COMMANDS: Mapping[str, Entry] = {
         "Build, inspect and compare musculoskeletal models.",
         FILES,
     ),
+    "cohort": Entry("capbench.cli.cohort", "List, import, check and export cohorts.", FILES),
     "info": Entry("capbench.cli.info", "Say what files are, in words, with their oddities.", FILES),
     "convert": Entry("capbench.cli.convert", "Rewrite a recording in another format.", FILES),
     "lint": Entry("capbench.cli.lint", "Check that the numbers of a table fit together.", SCORES),
