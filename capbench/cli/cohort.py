@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from capbench.cli.common import (
     echo_json,
     force_option,
     json_option,
+    preset_titles,
     quiet_option,
     readable,
     table,
@@ -161,7 +163,80 @@ def describe(cohort: str | None, schema: bool, as_json: bool) -> None:
 
 # --- make ---------------------------------------------------------------------------------------
 
-# (synthetic cohorts: synthpose.clinic makes what a card's recipe says)
+
+@command.command("make")
+@click.argument("cohort", shell_complete=completes(card_titles))
+@click.option(
+    "--output",
+    "-o",
+    metavar="FOLDER",
+    type=PathOption,
+    help="The folder to make. Default: capbench's cache, where commands look for built-in cohorts.",
+)
+@click.option("--seed", metavar="NUMBER", type=click.IntRange(min=0), help="Instead of the recipe's own.")
+@click.option(
+    "--workers",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=lambda: os.cpu_count() or 1,
+    show_default="one a processor",
+    help="Processes; their number changes nothing but the time.",
+)
+@force_option
+@json_option
+@quiet_option
+def make(
+    cohort: str,
+    output: Path | None,
+    seed: int | None,
+    workers: int,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Make the synthetic cohort of a card: COHORT is a built-in name or the file of a card.
+
+    \b
+    capbench cohort make clinic-mini
+    capbench cohort make clinic-hidden --seed 8191 -o hidden
+
+    Every joint angle of these people is true by construction. The same card and seed give the same frames,
+    angles and markers on any number of processes.
+    """
+    from capbench.cli.progress import Progress
+    from cohorts.store import is_cohort, open_cohort
+    from synthpose.clinic import make as make_cohort
+    from synthpose.recipe import plan, recipe_of
+
+    card, _ = find(cohort)
+    people = plan(recipe_of(card, seed=seed))
+    folder = cached_cohort(card, seed) if output is None else output
+    if output is None and is_cohort(folder) and not force:
+        stored = open_cohort(folder)
+    else:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with Progress(total=len(people), label="people", quiet=quiet) as progress:
+            stored = make_cohort(
+                card,
+                folder,
+                seed=seed,
+                workers=min(workers, len(people)),
+                overwrite=force,
+                told=lambda _: progress.advance(),
+            )
+    if as_json:
+        echo_json(account(stored))
+    else:
+        click.echo(show_stored(stored, folder, notes=not quiet))
+
+
+def cached_cohort(card: Card, seed: int | None = None) -> Path:
+    """Where a cohort that is made on first use lies: by its name, version, seed and what makes it."""
+    from capbench.run.reference import cache_folder
+    from synthpose.clinic import maker_version
+
+    seeded = "" if seed is None else f"-{seed}"
+    return cache_folder() / "cohorts" / f"{card.name}-{card.version}{seeded}-{maker_version(card)}"
 
 
 # --- import -------------------------------------------------------------------------------------
@@ -309,6 +384,50 @@ def _protocol_finding(found: Imported) -> list[Finding]:
     error = unknown_name("protocol", card.protocol, PROTOCOLS)
     file = None if found.folder is None else str(found.folder / FILE_NAME)
     return [Finding("warning", "card", error.problem, "protocol", file, fix=error.fix)]
+
+
+# --- reference ----------------------------------------------------------------------------------
+
+
+@command.command("reference")
+@click.argument("cohort", shell_complete=completes(card_titles))
+@click.option(
+    "--weights",
+    metavar="PRESET|FILE",
+    default="opencap-mocap",
+    show_default=True,
+    shell_complete=completes(preset_titles),
+    help="Marker weights: a preset, an OpenSim set-up (.xml), or 'equal'.",
+)
+@click.option(
+    "--cache",
+    metavar="FOLDER",
+    type=PathOption,
+    help="Where solved trials are kept. Default: capbench's cache.",
+)
+@click.option("--activity", metavar="NAME", default="", help="Only this one. Default: the mean over all.")
+@click.option(
+    "--store", is_flag=True, help="Write the noise floor (of all activities) into the cohort's card."
+)
+@click.option("--force", is_flag=True, help="Replace a noise floor that the card has.")
+@json_option
+@quiet_option
+@click.pass_context
+def reference_command(ctx: click.Context, cohort: str, as_json: bool, quiet: bool, **how: Any) -> None:
+    """Solve the reference again, to the end, and say how well it is known.
+
+    Per coordinate: how far the published joint angles, the same markers solved again, and any other
+    pipeline's angles lie apart. A difference between two models that is smaller than that means nothing.
+    The exit code is 1 if a trial failed.
+    """
+    from capbench.cli.cohort_reference import as_plain, show, solve
+
+    told = solve(need(cohort), quiet=quiet or as_json, **how)
+    if as_json:
+        echo_json(as_plain(told))
+    else:
+        click.echo(show(told, notes=not quiet))
+    ctx.exit(1 if told.floor.failures else 0)
 
 
 # --- stats --------------------------------------------------------------------------------------
