@@ -3,7 +3,7 @@
 Each person is a unit of work that follows from the recipe alone, so any number of processes makes the same
 bytes. A person's folder holds the scaled model, the calibrated cameras, and for each trial the true joint
 angles (100 Hz), the true landmarks and mocap markers, what each camera sees of each landmark, and the videos.
-``frames.json`` names the SHA-256 of every video's frames before compression.
+``files/frames.json`` names the SHA-256 of every video's frames before compression.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from cohorts.camera import Camera
 from cohorts.card import Card
 from cohorts.recording import Cohort, Keypoints, Motion, Subject, Trial
 from cohorts.skeleton import skeleton
-from cohorts.store import Imported, new_folder, open_cohort, write_cohort
+from cohorts.store import FILES_NAME, Imported, new_folder, open_cohort, write_cohort
 from cohorts.values import FloatArray
 from metrics.aggregate import TrialKey, mean_pose, tree_mean
 from metrics.angles import rmse
@@ -72,8 +72,10 @@ def make(
     recipe = recipe_of(card, seed=seed)
     people = plan(recipe)
     with new_folder(target, overwrite=overwrite) as folder:
+        files = folder / FILES_NAME
+        files.mkdir()
         made: dict[str, Made] = {}
-        for one in _all(recipe, people, folder, workers):
+        for one in _all(recipe, people, files, workers):
             made[one.subject.pseudonym] = one
             if told is not None:
                 told(one.subject.pseudonym)
@@ -89,10 +91,9 @@ def make(
             update={"null_error": null, "null_error_source": "the constant mean pose of this cohort's trials"}
         )
         digests = {path: digest for m in ordered for path, digest in m.frames.items()}
-        write_text(folder / FRAMES_NAME, json.dumps(digests, indent=1, sort_keys=True) + "\n")
-        write_cohort(
-            folder, Imported(card.model_copy(update={"reference": reference}), cohort, source="synthpose")
-        )
+        write_text(files / FRAMES_NAME, json.dumps(digests, indent=1, sort_keys=True) + "\n")
+        imported = Imported(card.model_copy(update={"reference": reference}), cohort, source="synthpose")
+        write_cohort(folder, imported, root=FILES_NAME)
     return open_cohort(target)
 
 
@@ -139,6 +140,8 @@ class Made:
 
 def null_errors(trials: Sequence[Angles]) -> dict[str, float]:
     """Coordinate -> RMSE of the cohort's constant mean pose, degrees (translations: millimetres)."""
+    if not trials:  # people who only stand
+        return {}
     keys = [t.key for t in trials]
     names = trials[0].names
     turns = np.array([not n.endswith(("_tx", "_ty", "_tz")) for n in names])

@@ -55,13 +55,18 @@ def source_titles() -> dict[str, str]:
 
 
 def find(cohort: str) -> tuple[Card, Imported | None]:
-    """The card of a built-in name, of a card's file or of a cohort's folder, and the cohort if it is one."""
+    """The card of a built-in name, of a card's file or of a cohort's folder, and the cohort if it is at hand.
+
+    A built-in synthetic cohort is, once it was made.
+    """
     from cohorts.card import FILE_NAME, builtin_card, card_names, read_card
-    from cohorts.store import open_cohort
+    from cohorts.store import is_cohort, open_cohort
 
     path = Path(cohort)
     if cohort in card_names() and not path.exists():
-        return builtin_card(cohort), None
+        card = builtin_card(cohort)
+        seeded = card.recipe is not None and card.recipe.get("seed") is not None
+        return card, open_cohort(cached_cohort(card)) if seeded and is_cohort(cached_cohort(card)) else None
     if path.is_file() and path.name != FILE_NAME:
         return read_card(path), None
     if not path.exists():
@@ -413,7 +418,7 @@ def _protocol_finding(found: Imported) -> list[Finding]:
 @json_option
 @quiet_option
 @click.pass_context
-def reference_command(ctx: click.Context, cohort: str, as_json: bool, quiet: bool, **how: Any) -> None:
+def reference_command(ctx: click.Context, /, cohort: str, as_json: bool, quiet: bool, **how: Any) -> None:
     """Solve the reference again, to the end, and say how well it is known.
 
     Per coordinate: how far the published joint angles, the same markers solved again, and any other

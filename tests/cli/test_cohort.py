@@ -154,3 +154,47 @@ def test_a_card_alone_can_t_be_checked() -> None:
     assert "SimTK" in result.output
     result = run("stats", "opencap-labvalidaton")
     assert result.exit_code == 2 and "Did you mean 'opencap-labvalidation'?" in said(result)
+
+
+# --- make ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch) -> Path:
+    """The file of a card that takes a second to make; the cache is elsewhere."""
+    from tiny_clinic import tiny_card
+
+    from cohorts.card import write_card
+
+    monkeypatch.setenv("CAPBENCH_CACHE", str(tmp_path / "cache"))
+    write_card(tmp_path / "tiny.yaml", tiny_card(trials=[], static=0.1))
+    return tmp_path / "tiny.yaml"
+
+
+def test_make_writes_a_cohort_where_it_is_asked_to(tiny, tmp_path) -> None:
+    result = run("make", tiny, "-o", tmp_path / "out", "--workers", 1)
+    assert result.exit_code == 0, result.output
+    assert "1 subject, 1 trial: static 1" in result.stdout
+    assert "people 1/1" in result.stderr
+    assert open_cohort(tmp_path / "out").card.name == "tiny"
+    assert run("check", tmp_path / "out", "-q").exit_code == 0
+    again = run("make", tiny, "-o", tmp_path / "out", "--workers", 1)
+    assert again.exit_code == 2 and "--force" in again.stderr
+
+
+def test_make_keeps_built_in_cohorts_in_the_cache_and_makes_them_once(tiny, tmp_path) -> None:
+    first = run("make", tiny, "--workers", 1, "--json", "-q")
+    (made,) = (tmp_path / "cache" / "cohorts").iterdir()
+    assert made.name.startswith("tiny-1-")
+    before = (made / "cohort.yaml").stat().st_mtime_ns
+    second = run("make", tiny, "--workers", 1, "--json", "-q")
+    assert json.loads(first.stdout) == json.loads(second.stdout)
+    assert (made / "cohort.yaml").stat().st_mtime_ns == before
+
+
+def test_make_refuses_what_it_cannot(tmp_path) -> None:
+    result = run("make", "opencap-labvalidation", "-o", tmp_path / "out")
+    assert result.exit_code == 2 and "Expected a card with a recipe" in result.stderr
+    result = run("make", "clinic-hidden", "-o", tmp_path / "out")
+    assert result.exit_code == 2 and "give --seed NUMBER" in result.stderr
+    assert not (tmp_path / "out").exists()
