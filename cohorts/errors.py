@@ -114,7 +114,9 @@ def unknown_name(kind: str, name: str, choices: Iterable[str]) -> CapbenchError:
     choices = sorted(choices)
     near = did_you_mean(name, choices)
     listed = ", ".join(choices[:40]) + (f" and {len(choices) - 40} more" if len(choices) > 40 else "")
+    article = "an" if kind[:1] in tuple("aeio") else "a"
     return CapbenchError(
-        f"Expected the name of a {kind}, got {name!r}." + (f" Did you mean {near!r}?" if near else ""),
+        f"Expected the name of {article} {kind}, got {name!r}."
+        + (f" Did you mean {near!r}?" if near else ""),
         fix=f"one of {listed}." if listed else None,
     )
