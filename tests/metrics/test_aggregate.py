@@ -194,6 +194,9 @@ def test_mean_pose_goes_up_the_tree_and_round_the_circle() -> None:
     mean = mean_pose(pose, keys, period_c=[2 * np.pi, np.inf])
     assert abs(math.degrees(mean[0])) == pytest.approx(180.0, abs=1e-9)
     assert mean[1] == 3.0
+    assert mean.shape == (2,)
+    leaning = mean_pose(np.radians([[10.0], [30.0]]), [keys[0], keys[2]], period_c=[2 * np.pi])
+    assert math.degrees(leaning[0]) == pytest.approx(20.0, rel=1e-12)
     quarter = mean_pose([[0.9], [0.1]], [keys[0], keys[2]], period_c=[1.0])
     assert quarter[0] == pytest.approx(0.0, abs=1e-15)
     assert mean_pose([[0.2], [0.4]], [keys[0], keys[2]], period_c=[1.0])[0] == pytest.approx(0.3, rel=1e-12)
