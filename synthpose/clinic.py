@@ -35,13 +35,15 @@ from metrics.aggregate import TrialKey, mean_pose, tree_mean
 from metrics.angles import rmse
 from synthpose import aids, sensor, video
 from synthpose.clothing import draw_outfit, dress, materials
+from synthpose.mesh import Surface
 from synthpose.motion import make_motion, perform, sole_points
 from synthpose.people import draw_phenotype
-from synthpose.person import Person, make_person
+from synthpose.person import MOCAP, Person, make_person
 from synthpose.recipe import PersonPlan, Recipe, TrialPlan, chance, plan, recipe_of
 from synthpose.rig import phone_rig
 from synthpose.room import draw_room
 from synthpose.scene import Actor, Material, Stage, View, tolerances
+from synthpose.softtissue import soft_tissue
 
 TRUTH_RATE = 100.0  #: Hz of motions and markers
 BLOCK = 12  #: frames that are posed at once
@@ -173,7 +175,7 @@ def make_one(recipe: Recipe, who: PersonPlan, folder: Path) -> Made:
     write_model(cast.person.mocap, folder / who.name / "mocap.osim")
     trials, angles, frames = [], [], dict[str, str]()
     for one in who.trials:
-        take = _take(recipe, who, one, cast)
+        take = take_of(recipe, who, one, cast)
         trial, digests = film(recipe, who, one, take, folder)
         trials.append(trial)
         frames |= digests
@@ -206,8 +208,14 @@ class Take:
     cameras: tuple[Camera, ...]
 
 
-def _take(recipe: Recipe, who: PersonPlan, one: TrialPlan, cast: Cast) -> Take:
+def take_of(recipe: Recipe, who: PersonPlan, one: TrialPlan, cast: Cast) -> Take:
+    """What there is to film of a trial; the cast may get a cane in hand."""
     motion, facts = _motion(cast.person, one, recipe)
+    if one.aid == "cane":  # in the hand of the better side
+        cane = aids.cane(cast.person, side="l" if one.side == "r" else "r")
+        cast = Cast(
+            replace(cast.person, surfaces=(*cast.person.surfaces, cane)), {**cast.colours, **aids.MATERIALS}
+        )
     return Take(
         cast,
         motion,
@@ -294,7 +302,7 @@ def _phones(recipe: Recipe, who: PersonPlan, one: TrialPlan, stature: float) -> 
 
 
 def _things(one: TrialPlan, motion: Motion, facts: Mapping[str, float]) -> list[Actor]:
-    """The chair that is sat on, the box that is jumped from."""
+    """The chair that is sat on, the box that is jumped from, what a walk leans on."""
     at = (float(motion.column("pelvis_tx")[0]), float(motion.column("pelvis_tz")[0]))
     made = []
     if "seat" in facts:
@@ -302,7 +310,18 @@ def _things(one: TrialPlan, motion: Motion, facts: Mapping[str, float]) -> list[
         made.append(aids.chair(seat=facts["seat"], arms=arms, at=(facts["seat_x"] + 0.02, at[1])))
     if "box" in facts:
         made.append(aids.jump_box(height=facts["box"], at=at))
+    if one.aid == "bars":
+        made.append(aids.bars(length=4.0))
+    if one.aid == "walker":
+        made.append(aids.walker(at=(at[0] + 0.38, at[1])))
     return [Actor(thing, aids.MATERIALS, person=0) for thing in made]
+
+
+def _placed(thing: Surface, motion: Motion) -> FloatArray:
+    """(T, V, 3) metres of a thing: it stands, but a walker is pushed along."""
+    if thing.name == "walker":
+        return aids.followed(thing, motion)
+    return np.broadcast_to(thing.rest_v3, (len(motion), *thing.rest_v3.shape))
 
 
 # --- filming ------------------------------------------------------------------------------------
@@ -323,7 +342,10 @@ def film(
     person = take.subject.person
     formats.write(folder / truth["motion"], take.motion)
     formats.write(folder / truth["landmarks"], person.landmarks(take.motion))
-    formats.write(folder / truth["mocap"], marker_tracks(person.mocap, take.motion))
+    mocap = marker_tracks(person.mocap, take.motion)
+    formats.write(folder / truth["mocap"], mocap)
+    skin = soft_tissue(mocap, person.mocap, take.motion, seed=who.seed, points=MOCAP)
+    formats.write(folder / truth["mocap_skin"], skin.markers)
     others = () if take.other is None else take.other[0].actors(2)
     room = draw_room(who.seed, session)
     stage = Stage([*take.subject.actors(1), *take.things, *others], room)
@@ -344,6 +366,7 @@ def film(
     extras |= {
         "model": f"{who.name}/model.osim",
         "mocap": truth["mocap"],
+        "mocap_skin": truth["mocap_skin"],
         "mocap_model": f"{who.name}/mocap.osim",
         "static": f"{who.name}/room/landmarks/static1.trc",
     }
@@ -355,7 +378,9 @@ def film(
     return trial, digests
 
 
-KINDS = {"motion": ".mot", "landmarks": ".trc", "mocap": ".trc"}
+#: what is written of a trial's truth: "mocap" is rigid on its bodies, "mocap_skin" moves with the skin, and
+#: the difference of the two is the soft-tissue artefact
+KINDS = {"motion": ".mot", "landmarks": ".trc", "mocap": ".trc", "mocap_skin": ".trc"}
 
 
 def at_times(motion: Motion, times: FloatArray) -> Motion:
@@ -383,18 +408,20 @@ def _pictures(
         sensor.draw_sensor(one.seed, view.camera.name), quality=0
     )  # the video is compressed itself
     moments = BLURRED if recipe.blur and phone.shutter > SHARP else 1
-    still = [thing.surface.rest_v3 for thing in take.things]
-    if take.other is not None:
-        cast, motion = take.other
-        still += [p[0] for p in cast.person.posed(motion[:1])]
+    others = [] if take.other is None else take.other[0].person.posed(take.other[1][:1])
     landmarks = person.landmarks(at_times(take.motion, times))
     tolerance = None
     for start in range(0, len(times), BLOCK):
         block = times[start : start + BLOCK]
         open_at = np.concatenate([sensor.openings(t, phone.shutter, moments) for t in block])
-        posed = person.posed(at_times(take.motion, open_at))
+        now = at_times(take.motion, open_at)
+        posed = person.posed(now)
+        things = [_placed(thing.surface, now) for thing in take.things]
         for k in range(len(block)):
-            scenes = [stage.pose([*(p[k * moments + m] for p in posed), *still]) for m in range(moments)]
+            scenes = [
+                stage.pose([*(p[k * moments + m] for p in (*posed, *things)), *(p[0] for p in others)])
+                for m in range(moments)
+            ]
             shots = [view.see(scene) for scene in scenes]
             middle = shots[moments // 2]
             if tolerance is None:

@@ -45,11 +45,16 @@ def mixed(a: Colour, b: Colour, share: float) -> Colour:
     return red, green, blue
 
 
+BRIGHTEST = 0.68  #: of red light that any skin gives back
+
+
 def skin(tone: float) -> Material:
     """Skin at a place on the Monk scale, 1 (lightest) to 10 (darkest); between two tones they mix."""
     low = min(max(int(tone), 1), 9)
-    first = mixed(linear(MONK[low - 1]), linear(MONK[low]), tone - low)
-    return Material(first, rough=0.10)
+    red, green, blue = mixed(linear(MONK[low - 1]), linear(MONK[low]), tone - low)
+    # the lightest tones are swatches on white paper: as bright as that, a face in a room looks like chalk
+    dim = min(1.0, BRIGHTEST / red)
+    return Material((dim * red, dim * green, dim * blue), rough=0.10)
 
 
 def lips(of: Material) -> Material:

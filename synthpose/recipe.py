@@ -18,6 +18,7 @@ from synthpose.people import GROUPS
 from synthpose.rig import AZIMUTHS
 
 LARGEST_SEED = 2**63 - 1
+AIDS = ("cane", "walker", "bars")
 
 
 def _range(value: Any) -> Any:
@@ -81,6 +82,9 @@ class Recipe(Strict):
         default=False, description="Motion blur by several moments a frame; costs their number."
     )
     others: float = Field(default=0.0, ge=0, le=1, description="Share of trials with a second person behind.")
+    aids: float = Field(
+        default=0.0, ge=0, le=1, description="Share of walks with a cane, a walker or between bars."
+    )
     static: float = Field(default=1.0, gt=0, le=10, description="Seconds of each person's standing trial.")
 
     @field_validator("people")
@@ -126,7 +130,7 @@ def recipe_of(card: Card, *, seed: int | None = None) -> Recipe:
 
 @dataclass(frozen=True)
 class TrialPlan:
-    """One trial of one person; ``doing`` is None for the standing one."""
+    """One trial of one person; ``doing`` is None for the standing one, ``aid`` one of ``AIDS`` or empty."""
 
     name: str
     doing: Doing | None
@@ -134,6 +138,7 @@ class TrialPlan:
     side: str
     seed: int
     other: bool
+    aid: str = ""
 
     @property
     def activity(self) -> str:
@@ -168,6 +173,11 @@ def plan(recipe: Recipe) -> tuple[PersonPlan, ...]:
     return tuple(people)
 
 
+def _aid(recipe: Recipe, doing: Doing, random: np.random.Generator) -> str:
+    walks = CONDITIONS[doing.condition].activity == "walking"
+    return str(random.choice(AIDS)) if walks and random.random() < recipe.aids else ""
+
+
 def _trials(recipe: Recipe, person: int) -> tuple[TrialPlan, ...]:
     made = [TrialPlan("static1", None, 0.0, "r", person, False)]
     for doing in recipe.trials:
@@ -182,6 +192,7 @@ def _trials(recipe: Recipe, person: int) -> tuple[TrialPlan, ...]:
                     str(random.choice(["r", "l"])),
                     int(random.integers(2**31)),
                     bool(random.random() < recipe.others),
+                    _aid(recipe, doing, chance(person, name, "aid")),
                 )
             )
     return tuple(made)

@@ -1,5 +1,6 @@
 """A made cohort: everything it holds agrees with everything else, and nothing is left half made."""
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -18,6 +19,10 @@ from cohorts.store import open_cohort
 from metrics.aggregate import TrialKey
 from synthpose import clinic
 from synthpose.clinic import Angles, at_times, make, null_errors
+from synthpose.clothing import draw_outfit, dress, materials
+from synthpose.people import draw_phenotype
+from synthpose.person import make_person
+from synthpose.recipe import plan, recipe_of
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +75,36 @@ def test_the_person_is_in_the_picture_and_on_the_floor(made) -> None:
         assert (keypoints.xy > 0).all() and (keypoints.xy < [90, 160]).all()
         feet = read(made, trial.markers).select(["r_calc", "l_calc", "r_toe", "l_toe"]).xyz[..., 1]
         assert 0.0 < feet.min() < 0.12
+
+
+def test_markers_on_skin_move_a_little_and_only_with_the_body(made) -> None:
+    off = {}
+    for trial in made.cohort.trials:
+        rigid, skin = (read(made, trial.extras[kind]) for kind in ("mocap", "mocap_skin"))
+        off[trial.activity] = np.linalg.norm(skin.xyz - rigid.xyz, axis=-1)
+    assert 0.005 < off["sit-to-stand"].max() < 0.06
+    assert np.ptp(off["static"], axis=0).max() < 0.003
+
+
+@pytest.mark.parametrize("aid", ["cane", "walker", "bars"])
+def test_what_a_walk_leans_on_is_in_the_picture(aid, tmp_path) -> None:
+    """The same person, walk and camera with and without: nearer pixels are the thing's."""
+    recipe = recipe_of(tiny_card(trials=[{"condition": "gait", "seconds": 0.6}]))
+    (who,) = plan(recipe)
+    one = who.trials[1]
+    phenotype = draw_phenotype(who.seed, group=who.group)
+    outfit = draw_outfit(who.seed, phenotype)
+    cast = clinic.Cast(dress(make_person(phenotype, name="p"), outfit), materials(outfit))
+    pictures = []
+    for chosen in ("", aid):
+        trial = dataclasses.replace(one, aid=chosen)
+        take = clinic.take_of(recipe, who, trial, cast)
+        _, digests = clinic.film(recipe, who, trial, take, tmp_path / (chosen or "none"))
+        (video,) = digests
+        capture = cv2.VideoCapture(str(tmp_path / (chosen or "none") / video))
+        pictures.append(capture.read()[1].astype(float))
+    changed = np.abs(pictures[1] - pictures[0]).max(axis=2) > 20
+    assert 8 < changed.sum() < 3000  # a cane is a pixel wide
 
 
 def test_videos_hold_the_frames_that_the_manifest_names(made) -> None:
