@@ -380,7 +380,7 @@ def film(
 
 #: what is written of a trial's truth: "mocap" is rigid on its bodies, "mocap_skin" moves with the skin, and
 #: the difference of the two is the soft-tissue artefact
-KINDS = {"motion": ".mot", "landmarks": ".trc", "mocap": ".trc", "mocap_skin": ".trc"}
+KINDS = {"motion": ".mot", "landmarks": ".trc", "mocap": ".trc", "mocap_skin": ".npz"}
 
 
 def at_times(motion: Motion, times: FloatArray) -> Motion:
