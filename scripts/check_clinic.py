@@ -41,9 +41,6 @@ from cohorts.recording import Keypoints, Markers, Motion, Trial
 from cohorts.store import Imported, open_cohort
 from cohorts.values import FloatArray
 from synthpose import clinic
-from synthpose.clothing import draw_outfit, dress, materials
-from synthpose.people import draw_phenotype
-from synthpose.person import make_person
 from synthpose.recipe import PersonPlan, Recipe, TrialPlan, plan, recipe_of
 from synthpose.room import draw_room
 from synthpose.scene import Actor, Stage, View, tolerances
@@ -354,9 +351,7 @@ def check_person(
 ) -> bool:
     """A row for each trial; whether all bars hold."""
     trials = [stored(cohort, t) for t in cohort.cohort.trials if t.subject == who.name][:limit]
-    phenotype = draw_phenotype(who.seed, group=who.group)
-    outfit = draw_outfit(who.seed, phenotype)
-    cast = clinic.Cast(dress(make_person(phenotype, name=who.name), outfit), materials(outfit))
+    cast = clinic.cast_of(who)
     plans = {one.name: one for one in who.trials}
     good = True
     with tempfile.TemporaryDirectory(prefix="capbench-") as name:

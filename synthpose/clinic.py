@@ -165,11 +165,26 @@ def null_errors(trials: Sequence[Angles]) -> dict[str, float]:
 # --- a person -----------------------------------------------------------------------------------
 
 
-def make_one(recipe: Recipe, who: PersonPlan, folder: Path) -> Made:
-    """Make one person's files below ``folder``."""
+def cast_of(who: PersonPlan) -> Cast:
+    """A person as planned, dressed."""
     phenotype = draw_phenotype(who.seed, group=who.group)
     outfit = draw_outfit(who.seed, phenotype)
-    cast = Cast(dress(make_person(phenotype, name=who.name), outfit), materials(outfit))
+    return Cast(dress(make_person(phenotype, name=who.name), outfit), materials(outfit))
+
+
+def angles_of(recipe: Recipe, who: PersonPlan) -> tuple[Angles, ...]:
+    """A person's true coordinates in all trials but the standing one, without filming anything."""
+    person = cast_of(who).person
+    return tuple(_angles(who, one, _motion(person, one, recipe)[0]) for one in who.trials if one.doing)
+
+
+def _angles(who: PersonPlan, one: TrialPlan, motion: Motion) -> Angles:
+    return Angles(TrialKey(who.name, one.activity, one.name), motion.names, motion.values)
+
+
+def make_one(recipe: Recipe, who: PersonPlan, folder: Path) -> Made:
+    """Make one person's files below ``folder``."""
+    cast = cast_of(who)
     (folder / who.name).mkdir()
     write_model(cast.person.model, folder / who.name / "model.osim")
     write_model(cast.person.mocap, folder / who.name / "mocap.osim")
@@ -180,8 +195,7 @@ def make_one(recipe: Recipe, who: PersonPlan, folder: Path) -> Made:
         trials.append(trial)
         frames |= digests
         if one.doing is not None:
-            key = TrialKey(who.name, one.activity, one.name)
-            angles.append(Angles(key, take.motion.names, take.motion.values))
+            angles.append(_angles(who, one, take.motion))
     return Made(cast.person.subject, tuple(trials), tuple(angles), frames)
 
 

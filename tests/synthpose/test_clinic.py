@@ -13,15 +13,13 @@ from tiny_clinic import tiny_card
 from capbench.biomech.kinematics import marker_tracks
 from capbench.biomech.osim import read_model
 from cohorts import formats
+from cohorts.card import builtin_card
 from cohorts.errors import CapbenchError
 from cohorts.recording import Motion
 from cohorts.store import open_cohort
 from metrics.aggregate import TrialKey
 from synthpose import clinic
-from synthpose.clinic import Angles, at_times, make, null_errors
-from synthpose.clothing import draw_outfit, dress, materials
-from synthpose.people import draw_phenotype
-from synthpose.person import make_person
+from synthpose.clinic import Angles, angles_of, at_times, cast_of, make, null_errors
 from synthpose.recipe import plan, recipe_of
 
 
@@ -92,9 +90,7 @@ def test_what_a_walk_leans_on_is_in_the_picture(aid, tmp_path) -> None:
     recipe = recipe_of(tiny_card(trials=[{"condition": "gait", "seconds": 0.6}]))
     (who,) = plan(recipe)
     one = who.trials[1]
-    phenotype = draw_phenotype(who.seed, group=who.group)
-    outfit = draw_outfit(who.seed, phenotype)
-    cast = clinic.Cast(dress(make_person(phenotype, name="p"), outfit), materials(outfit))
+    cast = cast_of(who)
     pictures = []
     for chosen in ("", aid):
         trial = dataclasses.replace(one, aid=chosen)
@@ -140,6 +136,15 @@ def test_null_errors_by_hand() -> None:
         Angles(TrialKey("a", "walk", "1"), ("pelvis_tx", "mtp_angle_r"), np.array([[0.0, 1.0], [0.2, 1.0]])),
     ]
     assert null_errors(moved) == {"pelvis_tx": 100.0}
+
+
+def test_the_built_in_card_says_what_the_mean_pose_scores() -> None:
+    card = builtin_card("clinic-mini")
+    recipe = recipe_of(card)
+    found = null_errors([row for who in plan(recipe) for row in angles_of(recipe, who)])
+    assert found == pytest.approx(dict(card.reference.null_error), abs=2e-3)
+    scored = ("pelvis_tilt", "hip_flexion_r", "knee_angle_r", "ankle_angle_l", "lumbar_extension")
+    assert min(found[name] for name in scored) > 5  # a bad answer
 
 
 def test_other_times_are_splines_within_and_still_beyond() -> None:
