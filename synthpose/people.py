@@ -71,10 +71,16 @@ def draw_phenotype(seed: int, *, group: str = "adult", sex: str | None = None, w
         bmi=round(float(np.clip(middle * np.exp(spread * heavy), *_reach(age))), 1),
         muscle=float(random.uniform(*lean)),
         proportions=float(random.uniform(0.3, 0.7)),
-        ancestry=tuple(float(x) for x in random.dirichlet((1.0, 1.0, 1.0))),  # type: ignore[arg-type]
+        ancestry=_shares(random),
         leg_difference=round(legs, 4) if rare[0] else 0.0,
         valgus=bent if rare[1] else 0.0,
     )
+
+
+def _shares(random: np.random.Generator) -> tuple[float, float, float]:
+    """Three shares of one, every mixture as likely as any other."""
+    first, second, third = random.dirichlet((1.0, 1.0, 1.0)).tolist()
+    return first, second, third
 
 
 def _stature(age: float, girl: bool, tall: float) -> float:

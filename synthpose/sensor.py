@@ -23,8 +23,6 @@ from synthpose import lens
 from synthpose.render import Float32Array
 from synthpose.shade import GUESS, STEPS, byte
 
-SUBFRAMES = 5  #: at most, for motion blur
-STEP = 1.5  #: pixels that anything may move from one of them to the next
 _BYTES_SD = 209.0215  #: standard deviation of the sum of 8 random bytes: sqrt(8 (256² - 1) / 12)
 
 
@@ -135,13 +133,6 @@ def kept(frames: int, *, share: float, seed: int, camera: str) -> NDArray[np.boo
 def openings(time: float, shutter: float, count: int) -> FloatArray:
     """(count,) seconds: evenly spread moments while the shutter is open, ``time`` their middle."""
     return time + shutter * ((np.arange(count) + 0.5) / count - 0.5)
-
-
-def subframes(before_v2: FloatArray, after_v2: FloatArray, *, most: int = SUBFRAMES) -> int:
-    """How many moments make a smooth blur of vertices that move from and to these pixels while it looks."""
-    way = np.hypot(*(after_v2 - before_v2).T)
-    way = way[np.isfinite(way)]
-    return int(np.clip(np.ceil(way.max(initial=0.0) / STEP), 1, most))
 
 
 def exposed(pictures: Iterable[Float32Array]) -> Float32Array:

@@ -17,7 +17,7 @@ def winding(points: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> np.n
 
 
 @nb.njit
-def _crossings(p, v, faces):  # type: ignore[no-untyped-def]
+def _crossings(p, v, faces):
     count = np.zeros(len(p), np.int64)
     for f in range(len(faces)):
         a, b, c = v[faces[f, 0]], v[faces[f, 1]], v[faces[f, 2]]

@@ -428,3 +428,16 @@ def test_exact_terms_do_not_depend_on_order() -> None:
     terms = exact_terms(np.array([0.1, 0.7, 0.3, 123.456]), 4)
     assert len({float(sum(p)) for p in permutations(terms.tolist())}) == 1
     assert len({float(sum(p)) for p in permutations([0.1, 0.7, 0.3, 123.456])}) > 1
+
+
+@pytest.mark.truth("literal definition")
+def test_bca_of_two_subjects_is_corrected_too() -> None:
+    """Leaving out either of two moves the mean as far: no acceleration, but the bias correction stays."""
+    values, subjects = [0.0, 1.0, 5.0, 2.0, 2.5], ["ann", "ann", "ann", "bob", "bob"]
+    found = bootstrap_trials(values, subjects, method="BCa", resamples=4000)
+    samples, centre = np.sort(found.samples), float(found.estimate)
+    below = ((samples < centre).mean() + (samples <= centre).mean()) / 2
+    assert abs(below - 0.5) > 0.005  # there is something to correct
+    shift = stats.norm.ppf(below)
+    levels = stats.norm.cdf(2 * shift + stats.norm.ppf([0.025, 0.975]))
+    assert [found.low, found.high] == pytest.approx(np.quantile(samples, levels), rel=1e-9)

@@ -18,7 +18,6 @@ from synthpose.sensor import (
     openings,
     rolled,
     softened,
-    subframes,
 )
 from synthpose.shade import to_bytes
 
@@ -123,14 +122,6 @@ def test_motion_blur_is_a_mean_and_loses_no_light() -> None:
     np.testing.assert_allclose(openings(2.0, 0.1, 1), [2.0])
     with pytest.raises(CapbenchError, match="at least one"):
         exposed([])
-
-
-def test_fast_motion_takes_more_subframes() -> None:
-    before = np.array([[0.0, 0.0], [5.0, 5.0], [np.nan, 1.0]])
-    for way, expected in ((0.0, 1), (1.0, 1), (2.0, 2), (4.0, 3), (100.0, 5)):
-        after = before + np.array([[way, 0.0], [0, 0], [0, 0]])
-        assert subframes(before, after) == expected
-    assert subframes(before, before + 100, most=2) == 2
 
 
 @pytest.mark.truth("a point that moves sideways is seen where it is when its row is read")
