@@ -39,9 +39,16 @@ class Entry:
     heading: str
 
 
-FILES, SCORES, LOOK, SETUP = "Fit & files", "Scores", "Look up", "Set-up"
-HEADINGS = (FILES, SCORES, LOOK, SETUP)
+EVALUATE, FILES, LOOK, SETUP = "Evaluate", "Fit & files", "Look up", "Set-up"
+HEADINGS = (EVALUATE, FILES, LOOK, SETUP)
 COMMANDS: Mapping[str, Entry] = {
+    "evaluate": Entry(
+        "capbench.cli.evaluate", "Evaluate a pose model on a cohort by its joint angles.", EVALUATE
+    ),
+    "selftest": Entry(
+        "capbench.cli.selftest", "Check that this machine scores right, by known answers.", EVALUATE
+    ),
+    "score": Entry("capbench.cli.score", "Score predictions made elsewhere; no model runs.", EVALUATE),
     "fit": Entry(
         "capbench.cli.fit",
         "Fit a musculoskeletal model to marker tracks (inverse kinematics).",
@@ -61,7 +68,9 @@ COMMANDS: Mapping[str, Entry] = {
     "cohort": Entry("capbench.cli.cohort", "List, import, check and export cohorts.", FILES),
     "info": Entry("capbench.cli.info", "Say what files are, in words, with their oddities.", FILES),
     "convert": Entry("capbench.cli.convert", "Rewrite a recording in another format.", FILES),
-    "lint": Entry("capbench.cli.lint", "Check that the numbers of a table fit together.", SCORES),
+    "models": Entry("capbench.cli.models", "List, describe, check and prepare models.", EVALUATE),
+    "compare": Entry("capbench.cli.compare", "Compare evaluations: which model is better, if any.", EVALUATE),
+    "lint": Entry("capbench.cli.lint", "Check that the numbers of a table fit together.", EVALUATE),
     "list": Entry("capbench.cli.list_", "List the skeletons, file formats, presets or metrics.", LOOK),
     "describe": Entry(
         "capbench.cli.describe", "Describe a skeleton, a file format, a preset or a metric.", LOOK

@@ -1,0 +1,1 @@
+"""Submitted models: their cards, the ways to run them, and the safe reading of their files."""

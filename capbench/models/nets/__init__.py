@@ -1,0 +1,1 @@
+"""Our own networks, whose parameter names accept published checkpoints."""

@@ -1,0 +1,1 @@
+"""Pixels to markers: boxes, tracks, synchronisation, triangulation, smoothing."""
