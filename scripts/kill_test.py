@@ -4,8 +4,8 @@
     python scripts/kill_test.py --kills 50 -- capbench evaluate --workers 4 --out {out}
 
 First the command runs undisturbed in a folder of its own ({out}). Then it runs in another; after random
-pauses a random process of its tree (the run itself, a worker, whatever they started) gets SIGKILL. When the run
-itself is dead, the same command resumes it. One that ends although it was disturbed is given once more,
+pauses a random process of its tree (the run itself, a worker, whatever they started) gets SIGKILL. When the
+run itself is dead, the same command resumes it. One that ends although it was disturbed is given once more,
 undisturbed, as a person would who reads "run it again" (what the environment spoilt is tried anew). Then its
 {out}/result.json is compared byte by byte, and the next folder is begun, until all kills are spent. Exit 1 on
 any difference.

@@ -134,7 +134,8 @@ def write_hf(folder: Path, made: Planted) -> Path:
     from transformers import VitPoseBackboneConfig, VitPoseConfig, VitPoseForPoseEstimation
     from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()
+    hush: Any = disable_progress_bar
+    hush()
     size = made.net.architecture.backbone
     assert not isinstance(size, HRNetSize)
     make: Any = VitPoseBackboneConfig

@@ -17,3 +17,11 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real recordings at {folder} (set CAPBENCH_SHARED_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One made person who stands and twice takes a step before Cam1 and Cam3; never to be changed."""
+    from spoiling import make_tiny
+
+    return make_tiny(tmp_path_factory.mktemp("tiny") / "cohort")

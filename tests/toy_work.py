@@ -120,3 +120,27 @@ def ladder(count: int) -> list[Unit]:
 
 def environment(unit: Unit, context: Any, inputs: Mapping[str, bytes]) -> bytes:
     return json.dumps(dict(os.environ), sort_keys=True).encode()
+
+
+def shown(unit: Unit, context: Any, inputs: Mapping[str, bytes]) -> bytes:
+    return json.dumps([repr(unit.params), repr(context)]).encode()
+
+
+def bad(how: str, **fields: Any) -> Unit:
+    return Unit("bad", how, params={"how": how}, **fields)
+
+
+def outputs(outcomes: Any) -> dict[str, Any]:
+    return {key: outcomes[key] for key in outcomes.units}
+
+
+def begun(shared: dict[str, Any]) -> dict[str, int]:
+    """How often each unit was begun."""
+    return {path.name: len(path.read_text().splitlines()) for path in Path(shared["calls"]).iterdir()}
+
+
+def scratch(folder: Path) -> dict[str, str]:
+    """A context with places for the stages' notes."""
+    for name in ("scratch", "calls"):
+        (folder / name).mkdir()
+    return {name: str(folder / name) for name in ("scratch", "calls")}

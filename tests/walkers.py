@@ -44,7 +44,9 @@ def person(time: np.ndarray, what: str = "walk", *, speed: float = 1.2, pace: fl
         for k, name in enumerate(BODY.points[: 2 * len(PAIRED)]):
             side, _, part = name.partition("_")
             phase = 2 * np.pi * pace * t[:, 0] + (0 if side == "right" else np.pi)
-            xyz[:, k, 0] += 0.35 * LEG.get(part, 0.0) * np.sin(phase) - 0.4 * ARM.get(part, 0.0) * np.sin(phase)
+            xyz[:, k, 0] += 0.35 * LEG.get(part, 0.0) * np.sin(phase) - 0.4 * ARM.get(part, 0.0) * np.sin(
+                phase
+            )
             lift = np.clip(np.cos(phase), 0, None) ** 2
             xyz[:, k, 1] += 0.12 * LEG.get(part, 0.0) * lift
     elif what == "squat":  # repetitions that differ a little from each other, or ("squats alike") don't
@@ -96,7 +98,9 @@ def filmed(
     return found
 
 
-def without(track: Keypoints, frames: slice | np.ndarray, points: slice | list[int] = slice(None)) -> Keypoints:
+def without(
+    track: Keypoints, frames: slice | np.ndarray, points: slice | list[int] = slice(None)
+) -> Keypoints:
     """The track with samples missing."""
     xy, confidence = track.xy.copy(), track.confidence.copy()
     xy[frames, points], confidence[frames, points] = np.nan, 0.0

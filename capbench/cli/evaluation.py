@@ -215,8 +215,8 @@ def run_and_report(evaluation: Evaluation, out: Path, choices: Choices) -> bool:
     from capbench.cli.progress import Progress
     from capbench.cli.result_text import result_table
     from capbench.report.bench import write_report
-    from capbench.run.evaluate import TIMING_NAME, evaluate
-    from capbench.run.result import REPORT_NAME
+    from capbench.run.evaluate import evaluate
+    from capbench.run.result import REPORT_NAME, TIMING_NAME
     from cohorts.bounded import load_json
 
     with Progress(total=len(evaluation.units), label="units", quiet=choices.quiet) as progress:

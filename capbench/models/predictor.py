@@ -19,8 +19,8 @@ class Predicted(NamedTuple):
 
     Attributes
     ----------
-    points : (n, K, 2) pixels of the whole picture, or (n, K, 3) metres in the camera's frame (x right, y down,
-        z ahead) for a model of kind "keypoints3d"; NaN where it gives none
+    points : (n, K, 2) pixels of the whole picture, or (n, K, 3) metres in the camera's frame (x right, y
+        down, z ahead) for a model of kind "keypoints3d"; NaN where it gives none
     confidence : (n, K) >= 0; 0 where the point is missing
     covariance : (n, K, 2, 2) pixels², or None where the model gives none
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from capbench.run.store import Store
 from capbench.run.units import Failed, Unit
@@ -58,16 +58,21 @@ class Agenda:
         """How many units could be begun now."""
         return len(self._again) + sum(map(len, self._ready.values()))
 
-    def take(self, stage: str = "") -> Unit | None:
-        """The next unit to begin, of ``stage`` where there is one: its worker has the model open.
+    def take(self, stage: str = "", others: Collection[str] = ()) -> Unit | None:
+        """The next unit to begin.
 
-        Without a stage it is for a fresh worker, and those to be done again come first.
+        Of ``stage`` where there is one: its worker has the model open. Else rather of none of the ``others``,
+        which other workers are at. Without a stage it is for a fresh worker, and those to be done again come
+        first.
         """
         if not stage and self._again:
             return self._again.popleft()
-        if not self._ready.get(stage):
-            stage = next((name for name, units in self._ready.items() if units), "")
-        return self._ready[stage].popleft() if stage else None
+        open_stages = [name for name, units in self._ready.items() if units]
+        if not open_stages:
+            return None
+        if stage not in open_stages:
+            stage = next((name for name in open_stages if name not in others), open_stages[0])
+        return self._ready[stage].popleft()
 
     def put_back(self, unit: Unit) -> None:
         """A unit that was taken is to be done again, by a fresh worker."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from capbench.run.result import Beside
 from capbench.run.scoring import beside
 from cohorts import formats
+from cohorts.errors import CapbenchError, EnvironmentFault
 from cohorts.recording import Keypoints, Markers, Trial
 from cohorts.skeleton import Skeleton, skeleton
 from cohorts.store import Imported
@@ -36,7 +38,12 @@ NOTHING = Found(math.nan, 0.0)
 
 
 def of_pixels(
-    cohort: Imported, trials: Sequence[Trial], tracks: Mapping[str, Mapping[str, Keypoints]], *, seed: int
+    cohort: Imported,
+    trials: Sequence[Trial],
+    tracks: Mapping[str, Mapping[str, Keypoints]],
+    *,
+    seed: int,
+    notes: dict[str, str],
 ) -> list[Beside]:
     """Scores of keypoints in pictures, where the cohort has true ones; ``tracks`` by trial and camera."""
     if not any(role.startswith("keypoints:") for trial in trials for role in trial.extras):
@@ -44,7 +51,10 @@ def of_pixels(
     if not tracks:
         return []
     cameras = sorted({name for found in tracks.values() for name in found})
-    each = {t.key: _pixels(cohort, t, tracks.get(t.key, {}), cameras) for t in trials}
+    each = {}
+    for trial in trials:
+        with _excused(trial, notes):
+            each[trial.key] = _pixels(cohort, trial, tracks.get(trial.key, {}), cameras)
     return _rows(PIXELS, trials, each, seed=seed)
 
 
@@ -55,25 +65,42 @@ def of_space(
     lags: Mapping[str, float],
     *,
     seed: int,
+    notes: dict[str, str],
 ) -> list[Beside]:
-    """Scores of points in space, where the cohort has true landmarks; ``lags`` in seconds by trial."""
+    """Scores of points in space, where the cohort has true landmarks; ``lags`` in seconds by trial.
+
+    ``notes`` hears of trials whose true points can't be read, and which stand beside nothing.
+    """
     if not markers or not cohort.card.reference.exact or not any(t.markers for t in trials):
         return []
     each = {}
     for trial in trials:
         found = markers.get(trial.key)
-        each[trial.key] = (
-            dict.fromkeys(SPACE, NOTHING)
-            if found is None or trial.markers is None
-            else _space(cohort, trial, *found, lags.get(trial.key, math.nan))
-        )
+        if found is None or trial.markers is None:
+            each[trial.key] = dict.fromkeys(SPACE, NOTHING)
+            continue
+        with _excused(trial, notes):
+            each[trial.key] = _space(cohort, trial, *found, lags.get(trial.key, math.nan))
     return _rows(SPACE, trials, each, seed=seed)
+
+
+@contextmanager
+def _excused(trial: Trial, notes: dict[str, str]) -> Iterator[None]:
+    """A trial whose true points can't be read has no score beside the others; ``notes`` says why."""
+    try:
+        yield
+    except EnvironmentFault:
+        raise
+    except CapbenchError as error:
+        notes[trial.key] = str(error)
 
 
 def _rows(
     names: Sequence[str], trials: Sequence[Trial], each: Mapping[str, Mapping[str, Found]], *, seed: int
 ) -> list[Beside]:
     keys = {trial.key: TrialKey(trial.subject, trial.activity, trial.key) for trial in trials}
+    if not each:
+        return []
     return [
         beside(
             name,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,10 @@ from capbench.run.reference import engine_version
 from capbench.run.result import About, Beside, Cause, Curve, Failure, Result, Score, TrialRow
 from capbench.run.scoring import Scored
 from capbench.run.store import Store
+from capbench.run.truths import read_truths
 from capbench.run.units import Failed, Unit, digest, unpack
 from capbench.run.way import Way
-from cohorts import formats
-from cohorts.errors import CapbenchError
+from cohorts.bounded import shorten
 from cohorts.recording import Keypoints, Markers, Motion, Trial
 from cohorts.skeleton import Skeleton
 from cohorts.store import Imported
@@ -114,25 +114,15 @@ def _answers(outcomes: Outcomes, way: Way) -> Answers:
 
 def _truth(evaluation: Evaluation, outcomes: Outcomes, trial: Trial) -> Motion:
     """The reference's angles: as the file has them, or solved again; what no marker shows is NaN."""
-    unit = evaluation.references.get(trial.key)
-    if unit is not None:
-        arrays, about = _read(outcomes, unit)
-        if about is not None:
-            found = nouns.get_motion(arrays, about["motion"])
-            values = found.values.copy()
-            values[:, [found.names.index(n) for n in about["held"]]] = np.nan
-            return Motion(found.time, found.names, values, found.kinds, found.coupled)
-    if trial.motion is None:
-        raise CapbenchError(
-            "Expected a reference to score against, got none: its markers could not be solved.",
-            place=trial.key,
-            fix="leave the trial out (--only trial=...), or mend the cohort (capbench cohort check)",
-        )
-    path = evaluation.cohort.path(trial.motion)
-    found = formats.read(path)[1]
-    if not isinstance(found, Motion) or len(found) < 1:
-        raise CapbenchError("Expected the reference's joint angles, got none.", file=path)
-    return found
+    if trial.key in evaluation.truths:
+        return evaluation.truths[trial.key]
+    arrays, about = _read(outcomes, evaluation.references[trial.key])
+    if about is None:  # the markers could not be solved: the published angles, if there are any
+        return read_truths(evaluation.cohort, [trial])[trial.key]
+    found = nouns.get_motion(arrays, about["motion"])
+    values = found.values.copy()
+    values[:, [found.names.index(n) for n in about["held"]]] = np.nan
+    return Motion(found.time, found.names, values, found.kinds, found.coupled)
 
 
 def _failures(evaluation: Evaluation, outcomes: Outcomes, way: Way) -> tuple[Failure, ...]:
@@ -145,7 +135,18 @@ def _failures(evaluation: Evaluation, outcomes: Outcomes, way: Way) -> tuple[Fai
     for key, unit in way.keypoints.items():
         _, about = _read(outcomes, unit)
         for camera, (kind, fault, reason) in ({} if about is None else about.get("lost", {})).items():
-            found.append(Failure(unit=f"predict {key} {camera}", fault=fault, kind=kind, reason=reason))
+            told = _local(evaluation, reason)
+            found.append(Failure(unit=f"predict {key} {camera}", fault=fault, kind=kind, reason=told))
+    found += [
+        Failure(
+            unit=f"predict {trial.key} {name}",
+            fault="cohort",
+            kind="missing-camera",
+            reason=f"Expected a video of camera {name}, which others of the same session have; got none.",
+        )
+        for trial in evaluation.trials
+        for name in evaluation.missing_cameras(trial)
+    ]
     answered = {*way.keypoints}
     found += [
         Failure(
@@ -157,6 +158,12 @@ def _failures(evaluation: Evaluation, outcomes: Outcomes, way: Way) -> tuple[Fai
     return tuple(found)
 
 
+def _local(evaluation: Evaluation, reason: str) -> str:
+    """A reason without the folder that the cohort lies in on this machine: results travel."""
+    root = evaluation.cohort.root
+    return reason if root is None else reason.replace(f"{root}/", "")
+
+
 # --- the result ---------------------------------------------------------------------------------
 
 
@@ -165,6 +172,12 @@ def result(evaluation: Evaluation, found: Collected, hashes: Mapping[str, str]) 
     published = evaluation.options.protocol == scoring_published.PROTOCOL.name
     judged = _by_published(evaluation, found) if published else _by_ours(evaluation, found)
     overall, coordinates, activities, people = judged.rows
+    unread: dict[str, str] = {}
+    others = _beside(evaluation, found, judged.lags, unread)
+    beside_failures = (
+        Failure(unit=f"beside {key}", fault="cohort", kind="unusable", reason=_local(evaluation, reason))
+        for key, reason in unread.items()
+    )
     return Result(
         capbench=About(
             name="capbench",
@@ -184,11 +197,11 @@ def result(evaluation: Evaluation, found: Collected, hashes: Mapping[str, str]) 
         coordinates=tuple(coordinates),
         activities=tuple(activities),
         by_subject=tuple(people),
-        beside=tuple(_beside(evaluation, found, judged.lags)),
+        beside=tuple(others),
         causes=judged.causes,
         curves=tuple(_curves(found, judged)),
         per_trial=judged.trials,
-        failures=(*found.failures, *judged.failures),
+        failures=(*found.failures, *judged.failures, *beside_failures),
         hashes=dict(hashes),
     )
 
@@ -222,7 +235,32 @@ def _by_ours(evaluation: Evaluation, found: Collected) -> _Judged:
         scored.summary.answered,
         {key: errors.lag.seconds for key, errors in scored.errors.items()},
         tuple(_causes(evaluation, found, scored)),
+        failures=tuple(_unmet(found, scored)),
     )
+
+
+def _unmet(found: Collected, scored: Scored) -> Iterator[Failure]:
+    """Trials that have an answer, which meets no sample of the reference."""
+    for key, motion in found.answers.motions.items():
+        if (np.nan_to_num(scored.scores[key].answered_c) > 0).any():
+            continue
+        truth = found.truths[key]
+        shared = [name for name in scored.coordinates if name in motion.names]
+        if not len(motion):
+            said = "got no frame"
+        elif not shared:
+            said = f"got none of them, but {shorten(motion.names)}"
+        elif not np.isfinite(motion.select(shared).values).any():
+            said = "got no number in any frame"
+        else:
+            said = f"got {motion.time[0]:g} to {motion.time[-1]:g} s in {len(motion)} frames"
+        yield Failure(
+            unit=f"score {key}",
+            fault="model",
+            kind="no-overlap",
+            reason=f"Expected angles of the coordinates scored between {truth.time[0]:g} and "
+            f"{truth.time[-1]:g} s, no two frames more than {scoring.PROTOCOL.max_gap:g} s apart; {said}.",
+        )
 
 
 def _by_published(evaluation: Evaluation, found: Collected) -> _Judged:
@@ -302,11 +340,13 @@ def packages() -> dict[str, str]:
     return found
 
 
-def _beside(evaluation: Evaluation, found: Collected, lags: Mapping[str, float]) -> list[Beside]:
+def _beside(
+    evaluation: Evaluation, found: Collected, lags: Mapping[str, float], notes: dict[str, str]
+) -> list[Beside]:
     trials, seed = evaluation.scored, evaluation.options.seed
     return [
-        *beside.of_pixels(evaluation.cohort, trials, found.tracks, seed=seed),
-        *beside.of_space(evaluation.cohort, trials, found.markers, lags, seed=seed),
+        *beside.of_pixels(evaluation.cohort, trials, found.tracks, seed=seed, notes=notes),
+        *beside.of_space(evaluation.cohort, trials, found.markers, lags, seed=seed, notes=notes),
     ]
 
 

@@ -191,6 +191,8 @@ class Bench:
         return report, output if isinstance(output, bytes) else None
 
     def _watched(self, unit: Unit) -> Report:
+        if self.child is not None and self.child.process.poll() is not None:
+            self.drop_child()  # it was killed while it had nothing to do
         if self.child is None:
             self.child = Child(self._setup, self._limits)
         child = self.child

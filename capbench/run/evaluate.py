@@ -4,7 +4,7 @@ The folder of a run::
 
     run.json       what was asked for: everything that is needed to repeat it
     units/         what was done: one line a unit, and the key its output is kept under
-    predictions/   keypoints (.npz), points in space (.trc), joint angles (.mot), scaled models (.osim)
+    predictions/   keypoints/ (.npz), markers/ (.trc), motions/ (.mot) and scaled models/ (.osim)
     result.json    the numbers (see capbench.run.result); the same bytes for any number of workers
     timing.json    seconds and hardware, which differ from run to run
     report.html    the same to look at
@@ -32,12 +32,13 @@ from capbench.run.result import FILE_NAME, TIMING_NAME, Result, write_result
 from capbench.run.sources import Source
 from capbench.run.stages import SOURCES, WORK, version
 from capbench.run.store import Store
+from capbench.run.truths import read_truths
 from capbench.run.units import Unit, digest
 from capbench.run.way import SWAPS, Scaling, Way, Ways, limited
 from cohorts.bounded import load_json, write_text
 from cohorts.card import SPLITS
 from cohorts.errors import CapbenchError, unknown_name
-from cohorts.recording import Trial
+from cohorts.recording import Motion, Trial
 from cohorts.selection import selected
 from cohorts.store import Imported
 
@@ -114,12 +115,22 @@ class Evaluation:
     partial: tuple[str, ...]
     ways: tuple[Way, ...]
     references: Mapping[str, Unit]
+    truths: Mapping[str, Motion]
     store: Store
 
     @property
     def scored(self) -> tuple[Trial, ...]:
         """The trials that count: all but the static ones that people are scaled on."""
         return tuple(t for t in self.trials if t.activity != STATIC)
+
+    def missing_cameras(self, trial: Trial) -> list[str]:
+        """Cameras in use that this trial lacks, though others of the same session have them."""
+        peers = [t for t in self.trials if (t.subject, t.session) == (trial.subject, trial.session)]
+        shared = {name for t in peers for name in self._seen_by(t)}
+        return [name for name in self.cameras if name in shared - self._seen_by(trial)]
+
+    def _seen_by(self, trial: Trial) -> set[str]:
+        return set(trial.videos) | set(trial.calibrations) if self.source.looks else set()
 
     @property
     def units(self) -> list[Unit]:
@@ -168,8 +179,11 @@ def prepare(
         raise CapbenchError("Expected an answer for any of the trials, got none.", place=made.about.name)
     known = exact and options.causes and options.protocol == "capbench-1" and _truth(trials, cameras)
     swapped = [ways.way(swap) for swap in SWAPS] if known and as_is.keypoints else []
+    solved = ways.references()
+    scored = [t for t in trials if t.activity != STATIC]
+    truths = read_truths(cohort, scored, solved=tuple(solved))
     return Evaluation(
-        cohort, made, options, trials, cameras, partial, (as_is, *swapped), ways.references(), kept
+        cohort, made, options, trials, cameras, partial, (as_is, *swapped), solved, truths, kept
     )
 
 
@@ -178,13 +192,7 @@ def _chosen(cohort: Imported, options: Options) -> tuple[tuple[Trial, ...], tupl
     partial = []
     subjects = options.subjects
     if options.split is not None:
-        own = getattr(cohort.card.splits, options.split)
-        if own is None or not own.subjects:
-            raise CapbenchError(f"Expected people in the split {options.split}, got none in the card.")
-        people = (
-            [s.pseudonym for s in cohort.cohort.subjects] if "all" in own.subjects else list(own.subjects)
-        )
-        subjects = tuple(p for p in people if subjects is None or p in subjects)
+        subjects = _of_split(cohort, options.split, subjects)
         partial.append(f"only the split {options.split}")
     if options.subjects is not None:
         partial.append(f"only the subjects {', '.join(options.subjects)}")
@@ -217,6 +225,18 @@ def _chosen(cohort: Imported, options: Options) -> tuple[tuple[Trial, ...], tupl
     if not any(t.activity != STATIC for t in trials):
         raise CapbenchError("Expected trials with a reference to score, got none.")
     return trials, tuple(partial)
+
+
+def _of_split(cohort: Imported, split: str, wanted: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The people of a split, of those that are wanted."""
+    own = getattr(cohort.card.splits, split)
+    if own is None or not own.subjects:
+        raise CapbenchError(f"Expected people in the split {split}, got none in the card.")
+    people = tuple(s.pseudonym for s in cohort.cohort.subjects) if "all" in own.subjects else own.subjects
+    for name in wanted or ():
+        if name not in people:
+            raise unknown_name("subject", name, people)
+    return people if wanted is None else tuple(p for p in people if p in wanted)
 
 
 def _cameras(cohort: Imported, trials: Sequence[Trial], wanted: tuple[str, ...] | None) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ done is kept in both cases.
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -133,8 +134,9 @@ def run_units(
     fresh : compute what the store holds too, and replace it
     """
     agenda = Agenda(units, store, fresh=fresh)
-    desk = Desk(agenda, store, told=told, workers=max(workers, 1))
-    setup = Setup(work, shared, str(store.root.absolute()), threads, fresh)
+    desk = Desk(agenda, store, told=told, workers=max(workers, 1), overwrite=fresh)
+    context = json.loads(json.dumps(shared))  # what the stages see must not depend on the executor
+    setup = Setup(work, context, str(store.root.absolute()), threads, fresh)
     limits = limits or Limits()
     if agenda.finished:
         desk.tell(None)
@@ -157,11 +159,14 @@ def run_units(
 class Desk:
     """Where reports come in: what each means for its unit, and for the run."""
 
-    def __init__(self, agenda: Agenda, store: Store, *, told: Told | None, workers: int) -> None:
+    def __init__(
+        self, agenda: Agenda, store: Store, *, told: Told | None, workers: int, overwrite: bool
+    ) -> None:
         self.agenda = agenda
         self.store = store
         self.workers = workers
         self._told = told
+        self._overwrite = overwrite
         self._losses: dict[str, list[Failed]] = defaultdict(list)
         self._starts = 0
         self._estimates = Estimates.of((unit.stage for unit in agenda.units.values()), store)
@@ -201,7 +206,7 @@ class Desk:
         own = all(loss.kind in ("hung", "memory", "crashed") for loss in losses)
         final = Failed(unit.blame if own else "environment", failed.kind, f"{failed.reason} ({TRIES} times)")
         if final.fault != "environment":
-            self.store.put(unit.key, final)
+            self.store.put(unit.key, final, overwrite=self._overwrite)
         self._settle(unit, final)
 
     def _settle(self, unit: Unit, failed: Failed | None) -> None:
@@ -229,7 +234,8 @@ class Desk:
 def _run_here(desk: Desk, setup: Setup) -> None:
     work = find_work(setup.work)
     while (unit := desk.agenda.take()) is not None:
-        desk.file(unit, perform(unit, work, setup.context, desk.store, overwrite=setup.overwrite))
+        told = Unit.from_dict(json.loads(json.dumps(unit.to_dict())))  # as a worker would be
+        desk.file(unit, perform(told, work, setup.context, desk.store, overwrite=setup.overwrite))
     _check_finished(desk)
 
 
@@ -259,7 +265,8 @@ def _run_local(desk: Desk, setup: Setup, limits: Limits, workers: int) -> None:
 def _give_out(agenda: Agenda, children: list[Child], setup: Setup, limits: Limits, workers: int) -> None:
     """Units to idle workers; more workers where there are more units than workers."""
     for child in children:
-        if child.idle and (unit := agenda.take(child.stage)) is not None:
+        others = {other.stage for other in children if other is not child}
+        if child.idle and (unit := agenda.take(child.stage, others)) is not None:
             child.give(unit)
     starting = sum(not child.ready for child in children)
     while len(children) < workers and agenda.ready > starting:

@@ -21,20 +21,23 @@ if TYPE_CHECKING:
 
 
 def predictions(way: Way, found: Collected, folder: Path) -> dict[str, str]:
-    """Write what was found; each file's place below ``folder`` and its SHA-256."""
+    """Write what was found, a folder for each kind; each file's place below ``folder`` and its SHA-256.
+
+    Each of the folders can be scored again: ``capbench score RUN/predictions/markers``.
+    """
     made: dict[str, str] = {}
     for key, tracks in found.tracks.items():
-        _write(folder, f"{key}.keypoints.npz", tuple(tracks.values()), made)
+        _write(folder, f"keypoints/{key}.npz", tuple(tracks.values()), made)
     for key, (markers, _) in found.markers.items():
-        _write(folder, f"{key}.trc", markers, made)
+        _write(folder, f"markers/{key}.trc", markers, made)
     for key, motion in found.answers.motions.items():
-        _write(folder, f"{key}.mot", motion, made)
+        _write(folder, f"motions/{key}.mot", motion, made)
     for person, osim in found.models.items():
-        path = folder / person / "model.osim"
+        path = folder / "models" / f"{person}.osim"
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path, overwrite=True) as temporary:
             temporary.write_bytes(osim)
-        made[f"{person}/model.osim"] = sha256(path)
+        made[f"models/{person}.osim"] = sha256(path)
     return dict(sorted(made.items()))
 
 

@@ -15,11 +15,14 @@ import numpy as np
 
 from capbench.biomech.body import fullbody, fullbody_card, marker_sets
 from capbench.biomech.fit import fit
+from capbench.biomech.kinematics import forward
+from capbench.biomech.kinematics import points as points_of
 from capbench.biomech.model import Model
 from capbench.biomech.osim import read_model
 from capbench.biomech.scale import scale_model
 from capbench.biomech.scale_joint import scale_from_motion
 from capbench.biomech.solve import solve
+from capbench.biomech.tree import build_tree
 from cohorts.errors import CapbenchError
 from cohorts.recording import Markers, Motion, Subject
 from cohorts.remap import remap_markers
@@ -32,6 +35,7 @@ FRAMES = 40  #: moving frames of all trials together that a person is scaled on;
 NOISE, OFFSET_SD = 0.015, 0.02
 #: the priors that are tried, loosest first, until the person is a plausible one: of factors, and of noise
 PRIORS = ((0.10, NOISE), (0.05, 2 * NOISE), (0.02, 4 * NOISE))
+UNSEEN = "mtp_angle"  #: the toes' joint, which few skeletons show and no protocol scores
 LEAST = 0.5  #: share of a trial's points that a frame must show to be solved
 #: marker set -> the preset of weights that the published code fits it with; others weigh the same throughout
 PUBLISHED_WEIGHTS = {"synthpose-52": "opencap-synthpose", "openpose-25": "opencap-openpose"}
@@ -105,7 +109,7 @@ def scale_person(
     if standing is None:
         notes.append("no static trial: scaled by the moving trials alone")
     together = _joined(moving) if moving else _joined([standing] if standing is not None else [])
-    size = None if subject.height is None else subject.height / fullbody_card().height
+    size = limb_size(generic, together) if subject.height is None else subject.height / fullbody_card().height
     for factor_sd, noise in PRIORS:
         try:
             found = scale_from_motion(
@@ -128,6 +132,42 @@ def scale_person(
     notes.append("scaled by the person's height alone")
     scales = {body.name: np.full(3, size) for body in generic.bodies}
     return Person(scale_model(generic, scales, subject.mass), {"size": size}, tuple(notes))
+
+
+#: limbs whose ends are landmarks of nearly every skeleton, and whose length no pose changes much
+LIMBS = (("hip", "knee"), ("knee", "ankle"), ("shoulder", "elbow"), ("elbow", "wrist"))
+
+
+def limb_size(generic: Model, markers: Markers) -> float | None:
+    """Subject by model, from the lengths of arms and legs; None where fewer than four of them are seen.
+
+    Hands, feet and faces, of which skeletons have many points, say little of a person's size.
+    """
+    tree = build_tree(generic)
+    frames = forward(tree, tree.defaults[None])
+    bodies = [m.body for m in generic.markers]
+    at = points_of(tree, frames, bodies, np.array([m.location for m in generic.markers]))[0]
+    own = {m.name: place for m, place in zip(generic.markers, at, strict=True)}
+    named = {}
+    for name in markers.names:
+        word = name.lower()
+        for side in ("left", "right"):
+            short = side[0]
+            for joint in {j for limb in LIMBS for j in limb}:
+                if word in (f"{side}_{joint}", f"{short}{joint}"):
+                    named[side, joint] = name
+    ratios = []
+    for side in ("left", "right"):
+        for a, b in LIMBS:
+            ends = named.get((side, a)), named.get((side, b))
+            if None in ends:
+                continue
+            seen = markers.select(ends).xyz  # type: ignore[arg-type]  # no None is left
+            apart = np.linalg.norm(seen[:, 1] - seen[:, 0], axis=-1)
+            if np.isfinite(apart).any():
+                length = np.linalg.norm(own[str(ends[0])] - own[str(ends[1])])
+                ratios.append(float(np.nanmedian(apart) / length))
+    return float(np.median(ratios)) if len(ratios) >= 4 else None
 
 
 def _joined(trials: Sequence[Markers]) -> Markers:
@@ -177,8 +217,9 @@ def solve_trial(model: Model, markers: Markers, covariance: FloatArray | None = 
         "converged %": 100 * float(proof.converged[enough].mean()),
     }
     notes = [] if enough.all() else [f"{int((~enough).sum())} of {len(enough)} frames show too few points"]
-    if held:
-        notes.append(f"no point shows {', '.join(held)}: left where the model has them")
+    told = [name for name in held if not name.startswith(UNSEEN)]
+    if told:
+        notes.append(f"no point shows {', '.join(told)}: left where the model has them")
     return Solved(motion, sd, held, facts, tuple(notes))
 
 

@@ -23,6 +23,7 @@ from metrics.bootstrap import bootstrap_means
 from metrics.catalogue import card as metric_card
 from metrics.lag import Lag
 from metrics.protocols import PROTOCOLS, Curves, TrialErrors, score_trial, session_lag
+from metrics.waveforms import resample
 
 PROTOCOL = PROTOCOLS["capbench-1"]
 CAP = 30.0  #: degrees: what a sample costs at most, unless the null model costs more on the trial
@@ -226,10 +227,9 @@ def curve(
 
 
 def _between(time: FloatArray, own: FloatArray, values: FloatArray) -> FloatArray:
-    good = np.isfinite(values)
-    if not good.any():
-        return np.full(len(time), np.nan)
-    return np.interp(time, own[good], values[good], left=np.nan, right=np.nan)
+    """Joined by lines as they are when scored: gaps stay gaps."""
+    column = np.where(np.isfinite(values), values, np.nan)[:, None]
+    return resample(column, own, time, max_gap=PROTOCOL.max_gap, kind="translation")[:, 0]
 
 
 def _numbers(values: FloatArray) -> tuple[float | None, ...]:

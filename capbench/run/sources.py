@@ -38,6 +38,10 @@ class Source(Protocol):
     def marks(self) -> tuple[str, ...]:
         """What a reader of its scores must be told."""
 
+    @property
+    def looks(self) -> bool:
+        """Whether it looks at videos."""
+
     def first(self, trial: Trial, cameras: Sequence[str], store: Store) -> Unit | None:
         """The unit that gives a trial's keypoints (or what comes after them); None where there is nothing."""
 
@@ -92,8 +96,16 @@ class PixelModel:
         """None but where the boxes came from."""
         return ("the person's box was given, from the cohort",) if self.boxes == "cohort" else ()
 
+    @property
+    def looks(self) -> bool:
+        """It does."""
+        return True
+
     def first(self, trial: Trial, cameras: Sequence[str], store: Store) -> Unit | None:
-        """The prediction of a trial's videos."""
+        """The prediction of a trial's videos; None where it has none."""
+        cameras = [name for name in cameras if name in trial.videos]
+        if not cameras:
+            return None
         inputs = {"model": self.found.fingerprint}
         for camera in cameras:
             inputs |= _hashed(self.cohort, trial, camera, store, boxes=self.boxes == "cohort")
@@ -152,6 +164,11 @@ class NoisyTruth:
             f"{self.noise.white:g} px of white noise and {self.noise.bias:g} px of bias",
         )
 
+    @property
+    def looks(self) -> bool:
+        """It doesn't."""
+        return False
+
     def first(self, trial: Trial, cameras: Sequence[str], store: Store) -> Unit | None:
         """The noisy points of a trial."""
         roles = [f"keypoints:{camera}" for camera in cameras]
@@ -187,6 +204,12 @@ class Files:
     def __post_init__(self) -> None:
         from capbench.models.predictions import find_predictions
 
+        if (self.folder / "run.json").is_file():
+            raise CapbenchError(
+                "Expected a folder of predictions, got that of a run.",
+                file=self.folder,
+                fix=f"one of its kinds, such as {self.folder / 'predictions' / 'keypoints'}",
+            )
         found = find_predictions(self.folder, self.trials)
         if not found.files:
             raise CapbenchError(
@@ -223,6 +246,11 @@ class Files:
     def marks(self) -> tuple[str, ...]:
         """That no model was run."""
         return ("predictions from files: no model was run here",)
+
+    @property
+    def looks(self) -> bool:
+        """It doesn't."""
+        return False
 
     def first(self, trial: Trial, cameras: Sequence[str], store: Store) -> Unit | None:
         """The reading of a trial's files; None where there are none."""

@@ -26,6 +26,7 @@ from capbench.models.predictor import Predictor
 from capbench.run import fitting, nouns
 from capbench.run.noisy_truth import Noise, noisy
 from capbench.run.reference import resolve
+from capbench.run.truths import check_sane
 from capbench.run.units import Unit, UnitError, pack, unpack
 from capbench.vision.faults import ViewFault
 from cohorts import formats
@@ -85,7 +86,7 @@ def faults() -> Iterator[None]:
     except ModelFault as error:
         raise _typed(error, "model", error.kind) from error
     except ViewFault as error:
-        raise _typed(error, "cohort" if error.kind in _COHORTS else "model", error.kind) from error
+        raise _typed(error, "cohort" if error.kind in COHORTS else "model", error.kind) from error
     except CapbenchError as error:
         raise _typed(error, "model", "unusable") from error
 
@@ -102,7 +103,7 @@ def of_cohort() -> Iterator[None]:
 
 
 #: what views do wrong through no fault of whoever found the points
-_COHORTS = {"no-calibration", "wrong-units", "wrong-size"}
+COHORTS = {"no-calibration", "wrong-units"}
 
 
 def _typed(error: CapbenchError, fault: Any, kind: str) -> UnitError:
@@ -127,10 +128,14 @@ def trial_of(unit: Unit, context: Context) -> tuple[Imported, Trial]:
 
 
 @lru_cache(maxsize=1)
-def _opened(spec: str, device: str, trust: bool, python: str | None, threads: int) -> Predictor:
+def _opened(spec: str, device: str, trust: bool, python: str | None, threads: int) -> Predictor | ModelFault:
+    """The model, or why it can't be started: one that hangs at its start is not waited for in every unit."""
     from capbench.models.registry import open_model
 
-    return open_model(spec, device=device, trust=trust, python=python, threads=threads)
+    try:
+        return open_model(spec, device=device, trust=trust, python=python, threads=threads)
+    except ModelFault as error:
+        return error
 
 
 def predict(unit: Unit, context: Context, inputs: Inputs) -> bytes:
@@ -144,6 +149,8 @@ def predict(unit: Unit, context: Context, inputs: Inputs) -> bytes:
         model["spec"], model["device"], model["trust"], model["python"], model.get("threads", 1)
     )
     wanted = unit.params["cameras"]
+    if isinstance(predictor, ModelFault):
+        raise predictor
     with of_cohort():
         given = {name: box for name, box in of_trial(cohort, trial).items() if name in wanted}
         cameras = {name: c for name, c in cohort.cameras(trial).items() if name in wanted}
@@ -196,6 +203,7 @@ def read(unit: Unit, context: Context, inputs: Inputs) -> bytes:
         loaded = motion_of(loaded, up=unit.params["up"])
         notes.append("angles follow from the rotations of the body model's joints, without a mesh")
     if isinstance(loaded, Motion):
+        check_sane(loaded, trial.key)
         return _motion(loaded, None, held=(), facts={}, notes=notes)
     if not loaded:
         raise UnitError("Expected predictions, got none.", fault="model", kind="nothing", place=trial.key)
@@ -256,7 +264,7 @@ def true_points(cohort: Imported, trial: Trial, camera: str) -> Keypoints:
 
 def markers(unit: Unit, context: Context, inputs: Inputs) -> bytes:
     """Keypoints of all cameras -> points in space, in the ground frame."""
-    from capbench.vision.markers import markers_of, to_ground
+    from capbench.vision.markers import to_ground
 
     cohort, trial = trial_of(unit, context)
     arrays, about = unpack(inputs["keypoints"])
@@ -272,11 +280,9 @@ def markers(unit: Unit, context: Context, inputs: Inputs) -> bytes:
     if unit.params["published"]:
         from capbench.vision.published import markers_published
 
-        made = to_ground(
-            markers_published(tracks, cameras), unit.params["up"], floor=unit.params["floor"]
-        )
+        made = to_ground(markers_published(tracks, cameras), unit.params["up"], floor=unit.params["floor"])
         return _markers(made, None, points=next(iter(tracks.values())).skeleton, notes=notes, facts={})
-    found = markers_of(
+    found = _of_views(about["lost"], looked="spec" in context["source"])(
         tracks,
         cameras,
         activity=unit.params["activity"],
@@ -293,6 +299,29 @@ def markers(unit: Unit, context: Context, inputs: Inputs) -> bytes:
         notes=[*notes, *found.notes],
         facts=facts,
     )
+
+
+def _of_views(lost: Mapping[str, Any], *, looked: bool) -> Callable[..., Any]:
+    """``markers_of``, its faults laid at the right door.
+
+    Points outside of the calibrated picture are the model's if they came from a file, but the cohort's if a
+    model found them in the cohort's own video. Too few views are the cohort's if it lost the others.
+    """
+    from capbench.vision.markers import markers_of
+
+    def called(*args: Any, **options: Any) -> Any:
+        try:
+            return markers_of(*args, **options)
+        except ViewFault as error:
+            resized = error.kind == "wrong-size" and looked
+            blind = (
+                error.kind == "too-few-views" and lost and all(one[1] == "cohort" for one in lost.values())
+            )
+            if resized or blind:
+                raise _typed(error, "cohort", error.kind) from error
+            raise
+
+    return called
 
 
 def _markers(
@@ -358,7 +387,7 @@ def motion(unit: Unit, context: Context, inputs: Inputs) -> bytes:
     arrays, about = unpack(inputs["markers"])
     if about["kind"] == "motion":
         return inputs["markers"]
-    osim, _ = unpack(inputs["model"])
+    osim, scaled = unpack(inputs["model"])
     seen = nouns.get_markers(arrays, about["names"])
     if unit.params["published"]:
         with nouns.model_file(osim["osim"]) as path:
@@ -366,8 +395,8 @@ def motion(unit: Unit, context: Context, inputs: Inputs) -> bytes:
     else:
         model = nouns.get_model(osim["osim"])
         found = fitting.solve_trial(model, seen, arrays.get("covariance"))
-    facts = {**about["facts"], **found.facts}
-    notes = [*about["notes"], *found.notes]
+    facts = {**about["facts"], **scaled["facts"], **found.facts}
+    notes = [*about["notes"], *scaled["notes"], *found.notes]
     return _motion(found.motion, found.sd, held=found.held, facts=facts, notes=notes)
 
 

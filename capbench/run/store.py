@@ -116,7 +116,7 @@ class Store:
             except OSError as error:
                 raise _fault(error, path) from error
 
-    def _write(self, path: Path, parts: list[bytes]) -> None:
+    def _write(self, path: Path, parts: list[bytes], *, sync: bool = True) -> None:
         """Write, sync, rename. The folder is not synced: after a power cut an object is whole or absent."""
         temporary = path.parent / f".{_me()}-{secrets.token_hex(4)}.part"
         try:
@@ -124,8 +124,9 @@ class Store:
             try:
                 with temporary.open("xb") as file:
                     file.writelines(parts)
-                    file.flush()
-                    os.fsync(file.fileno())
+                    if sync:
+                        file.flush()
+                        os.fsync(file.fileno())
                 temporary.replace(path)
             except BaseException:
                 temporary.unlink(missing_ok=True)
@@ -153,7 +154,7 @@ class Store:
     def time(self, key: str, stage: str, timing: Timing) -> None:
         """Note what a unit cost; the newest note counts."""
         text = json.dumps(timing._asdict(), ensure_ascii=True)
-        self._write(self.root / "timings" / stage / f"{key}.json", [text.encode()])
+        self._write(self.root / "timings" / stage / f"{key}.json", [text.encode()], sync=False)
 
     def timing(self, key: str, stage: str) -> Timing | None:
         """What a unit cost, where that was noted."""

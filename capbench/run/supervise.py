@@ -87,7 +87,10 @@ class Child:
         self._limits = limits
         self.ready = False  #: whether it has started
         self._garbled = False
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the child lives
+        try:
+            self._log = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the child lives
+        except OSError as error:
+            raise EnvironmentFault(f"No worker can be started: {error.strerror}.") from error
         # each line goes to the end as it is then: the log is cut while the child writes
         fcntl.fcntl(self._log, fcntl.F_SETFL, fcntl.fcntl(self._log, fcntl.F_GETFL) | os.O_APPEND)
         ours, theirs = multiprocessing.Pipe()
@@ -122,7 +125,7 @@ class Child:
     @property
     def idle(self) -> bool:
         """Whether it can be given a unit."""
-        return self.ready and self.unit is None
+        return self.ready and self.unit is None and self.process.poll() is None
 
     def give(self, unit: Unit) -> None:
         """Start a unit."""
@@ -153,11 +156,12 @@ class Child:
 
     def kill(self) -> None:
         """End it and all it started, now."""
-        for pid in [*tree(self.process.pid), self.process.pid]:
+        for pid in tree(self.process.pid):
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)  # it leads its group
+        self.process.kill()
         self.process.wait()
         self.channel.close()
         self._log.close()

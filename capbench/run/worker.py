@@ -154,6 +154,7 @@ def main(parent: int, channel: int, lifeline: int) -> None:
     with suppress(OSError):
         # where memory runs out, the kernel's choice should be a worker, not the run
         Path("/proc/self/oom_score_adj").write_text("600", "ascii")
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash must not fill the disk
     pipe = Connection(channel)
     setup = json.loads(pipe.recv_bytes())
     try:

@@ -24,6 +24,9 @@ from cohorts.values import FloatArray
 OUTSIDE = 0.25  #: share of a camera's points that may lie outside its picture, by more than 2 % of it
 #: metres across a person, arms spread and in stride, at most, and at least
 LARGEST, SMALLEST = 5.0, 0.3
+#: median reprojection error, as a share of the picture's height, from which on it is looked into; and below
+#: which another size of the pictures explains it (10 and 8 px of 1280)
+ODD, MENDED = 0.008, 0.006
 CONTRADICTED = 0.5  #: share of the points that no two views agree on, at most
 _FRAMES = 60  # looked at
 _SCALES = (1 / 3, 1 / 2, 2 / 3, 3 / 2, 2.0, 3.0)  # of pictures against calibrations, that are tried
@@ -119,7 +122,7 @@ def check_same_views(tracks: Mapping[str, Keypoints]) -> None:
 
 
 def check_geometry(
-    tracks: Mapping[str, Keypoints], cameras: Mapping[str, Camera], *, drop_bad: bool
+    tracks: Mapping[str, Keypoints], cameras: Mapping[str, Camera], notes: list[str], *, drop_bad: bool
 ) -> dict[str, float]:
     """Cameras that contradict all others, which agree: name -> pixels; refused unless ``drop_bad``.
 
@@ -129,9 +132,11 @@ def check_geometry(
     views = views_of(few, cameras)
     if int((views.seen.sum(axis=0) >= 2).sum()) < 5:
         return {}
-    robust = _met(views)
+    robust, error = _met(views), _plain_error(views)
+    if error > ODD:
+        _check_scale(views, few, cameras, error)
     if _contradicted(views, robust) > CONTRADICTED:
-        _refuse_contradiction(views, few, cameras)
+        _refuse_contradiction(views, few, cameras, error)
     _check_units(views, robust)
     heights = [camera.size[1] for camera in views.cameras]
     apart = {c.name: _median(robust.residual[:, n]) for n, c in enumerate(views.cameras)}
@@ -143,6 +148,11 @@ def check_geometry(
             "others agree on: calibrated elsewhere, moved since, or of another moment or person.",
             place=f"camera {worst}",
             fix=f"leave {worst} out, or calibrate it again",
+        )
+    if error > ODD and not bad:
+        notes.append(
+            f"the views fit each other badly: {error * _height(views):.0f} px median reprojection error; "
+            "another person in one view, a camera that was moved, or a poor model"
         )
     return bad
 
@@ -174,38 +184,49 @@ def _plain_error(views: Views) -> float:
     return error if np.isfinite(error) else np.inf
 
 
-def _refuse_contradiction(
-    views: Views, tracks: Mapping[str, Keypoints], cameras: Mapping[str, Camera]
+def _check_scale(
+    views: Views, tracks: Mapping[str, Keypoints], cameras: Mapping[str, Camera], error: float
 ) -> None:
-    """Say what mends it: another scale of the pictures, or leaving one camera out."""
-    before = _plain_error(views)
-    height = float(np.median([camera.size[1] for camera in views.cameras]))
-    said = f"got a median reprojection error of {before * height:.0f} pixels ({before:.0%} of the picture)"
-    if not np.isfinite(before):
-        said = "got rays that do not meet in front of the cameras"
-    scales = {
-        s: _plain_error(views_of(tracks, {n: _scaled(cameras[n], s) for n in tracks})) * s for s in _SCALES
-    }
+    """Refuse pictures of another size than was calibrated: one scale for all makes a bad fit a good one."""
+    scales = {}
+    for scale in _SCALES:
+        scaled = views_of(tracks, {name: _scaled(cameras[name], scale) for name in tracks})
+        scales[scale] = _plain_error(scaled) * scale  # of the picture as it was calibrated
     scale = min(scales, key=lambda s: scales[s])
-    if scales[scale] < min(before / 4, CAP / 2):
+    if scales[scale] < min(error / 4, MENDED):
+        height = _height(views)
         raise WrongSize(
-            f"Expected points in pixels of the calibrated pictures, {said}; it falls to "
-            f"{scales[scale] * height:.1f} if they are {scale:.3g} times as large as the calibration's.",
+            "Expected points in pixels of the calibrated pictures, got a median reprojection error of "
+            f"{error * height:.0f} pixels; it falls to {scales[scale] * height:.1f} if the pictures are "
+            f"{scale:.3g} times as large as the calibration's.",
             fix=f"scale the calibration by {scale:.3g}",
         )
+
+
+def _refuse_contradiction(
+    views: Views, tracks: Mapping[str, Keypoints], cameras: Mapping[str, Camera], error: float
+) -> None:
+    """Say whether leaving one camera out mends it."""
+    height = _height(views)
+    said = f"got a median reprojection error of {error * height:.0f} pixels ({error:.0%} of the picture)"
+    if not np.isfinite(error):
+        said = "got rays that do not meet in front of the cameras"
     fix = "check that the calibration belongs to this recording, and that all videos show one moment"
     place = None
     if len(tracks) > 2:
-        left = {
-            out: _plain_error(views_of({n: t for n, t in tracks.items() if n != out}, cameras))
-            for out in tracks
-        }
+        left = {}
+        for out in tracks:
+            left[out] = _plain_error(views_of({n: t for n, t in tracks.items() if n != out}, cameras))
         best = min(left, key=lambda name: left[name])
-        if left[best] < min(before / 2, CAP):
+        if left[best] < min(error / 2, CAP):
             place = f"camera {best}"
-            error = left[best] * height
-            fix = f"leave {best} out (the error falls to {error:.1f} pixels), or calibrate it again"
+            falls = left[best] * height
+            fix = f"leave {best} out (the error falls to {falls:.1f} pixels), or calibrate it again"
     raise WrongCalibration(f"Expected views that fit each other, {said}.", place=place, fix=fix)
+
+
+def _height(views: Views) -> float:
+    return float(np.median([camera.size[1] for camera in views.cameras]))
 
 
 def _scaled(camera: Camera, scale: float) -> Camera:

@@ -114,7 +114,7 @@ def markers_of(
         notes += _told_swaps(repaired.swapped)
         if repaired.mirrored:
             notes.append("left and right contradict the way the body faces, in all views alike")
-    bad = check_geometry(tracks, cameras, drop_bad=drop_bad)
+    bad = check_geometry(tracks, cameras, notes, drop_bad=drop_bad)
     for name, error in bad.items():
         notes.append(f"{name}: contradicts the other cameras ({error:.0f} px off), left out")
     tracks = {name: track for name, track in tracks.items() if name not in bad}

@@ -11,7 +11,8 @@ with sides swapped. Over all views of a frame, a reading costs
   upright known, both from points that a swap does not move, left must be left of right, by a tenth of the
   person's height or so. A swap in one of two views exchanges "left of" and "in front of";
 - ``PRICE`` for each swapped view, so that nothing is swapped without evidence. The whole body is read first,
-  then each group, for which it costs ``ALONE`` to differ from the body: a group's own evidence may be thin;
+  its groups having a vote each; then each group, for which it costs ``ALONE`` to differ from the body, since
+  a group's own evidence may be thin;
 - along time, how far the points of a view are from where they were heading, against the same with sides
   exchanged.
 
@@ -38,6 +39,7 @@ from cohorts.values import FloatArray, IntArray
 #: the hips' points lie so close together that steady errors of 5 pixels look like a swap, and detectors swap
 #: hips with the rest
 PRICE, ALONE, ALONE_HIPS = 2.0, 4.0, 8.0
+VOTE = 12.0  #: most that one group can say about the whole body in a frame
 JUMP = 20.0  #: most that a jump of one group in one view can cost
 CEILING = 8.0  #: most that one pair of views of one point can cost: 4 standard deviations
 #: body heights by which left lies to the left of right, and how much it may fall short of that: shoulders and
@@ -93,11 +95,13 @@ def repair_swaps(tracks: Mapping[str, Keypoints], cameras: Mapping[str, Camera])
         return nothing
     flip = np.array(views.skeleton.flip_indices)
     evidence = _Evidence.of(views, flip)
-    body = _readings(evidence, np.concatenate(list(groups.values())), None, PRICE)  # (T, C)
-    readings = {}
-    for name, points in groups.items():
-        price = ALONE_HIPS if name == "hips" else ALONE
-        readings[name] = _readings(evidence, points, body, price)
+    costs = {name: _costs(evidence, points) for name, points in groups.items()}
+    votes = sum(np.minimum(cost, VOTE) for cost, _ in costs.values())
+    jumps = sum(np.minimum(step, VOTE) for _, step in costs.values())
+    body = _readings((np.asarray(votes), np.asarray(jumps)), None, PRICE)  # (T, C)
+    readings = {
+        name: _readings(each, body, ALONE_HIPS if name == "hips" else ALONE) for name, each in costs.items()
+    }
     swapped = np.zeros(views.seen.shape, bool)
     for name, points in groups.items():
         swapped[:, :, points] = readings[name].T[:, :, None]
@@ -204,24 +208,34 @@ def _jumps(points: FloatArray, flip: IntArray) -> FloatArray:
     return costs
 
 
-def _readings(evidence: _Evidence, points: IntArray, usual: BoolArray | None, price: float) -> BoolArray:
+def _costs(evidence: _Evidence, points: IntArray) -> tuple[FloatArray, FloatArray]:
+    """What the readings of these points cost: (T, S) of each state, a bit for each view, over the best one;
+    and (C, 2, T - 1) of keeping or changing a view's bit."""
+    bits = _bits(evidence.views)
+    total = next(iter(evidence.pairs.values())).shape[2]
+    cost = np.zeros((total, len(bits)))
+    for (a, b), costs in evidence.pairs.items():
+        by_reading = costs[..., points].sum(axis=-1)  # (2, 2, T)
+        cost += by_reading[bits[:, a], bits[:, b]].T / max(evidence.views - 1, 1)
+    step = evidence.jump[:, :, :, points].sum(axis=3)
+    step = np.minimum(step - step.min(axis=1, keepdims=True), JUMP)
+    return cost - cost.min(axis=1, keepdims=True), step
+
+
+def _bits(views: int) -> IntArray:
+    """(2^C, C) the states: which views are swapped."""
+    return (np.arange(1 << views)[:, None] >> np.arange(views)) & 1
+
+
+def _readings(costs: tuple[FloatArray, FloatArray], usual: BoolArray | None, price: float) -> BoolArray:
     """(T, C) whether the points are swapped in each view: the cheapest sequence of readings.
 
     ``usual`` (T, C): what it costs ``price`` a frame and view to differ from; None: from no swap.
     """
-    count = evidence.views
-    states = np.arange(1 << count)
-    bits = (states[:, None] >> np.arange(count)) & 1  # (S, C)
-    total = next(iter(evidence.pairs.values())).shape[2]
-    cost = np.zeros((total, len(states)))
-    for (a, b), costs in evidence.pairs.items():
-        by_reading = costs[..., points].sum(axis=-1)  # (2, 2, T)
-        cost += by_reading[bits[:, a], bits[:, b]].T / max(count - 1, 1)
-    expected = np.zeros((1, 1, count), bool) if usual is None else usual[:, None]
-    cost += price * (bits != expected).sum(axis=-1)
-    step = evidence.jump[:, :, :, points].sum(axis=3)  # (C, 2, T - 1)
-    step = np.minimum(step - step.min(axis=1, keepdims=True), JUMP)
-    return bits[_cheapest(cost, step)].astype(bool)
+    cost, step = costs
+    bits = _bits(len(step))
+    expected = np.zeros((1, 1, len(step)), bool) if usual is None else usual[:, None]
+    return bits[_cheapest(cost + price * (bits != expected).sum(axis=-1), step)].astype(bool)
 
 
 def _cheapest(cost: FloatArray, step: FloatArray) -> IntArray:

@@ -241,7 +241,10 @@ def _check_agreement(report: Report, trial: Trial, markers: Markers, motion: Mot
     there = np.stack(
         [np.interp(motion.time[inside], markers.time[known], middle[known, k]) for k in range(3)], axis=1
     )
-    apart = float(np.nanmedian(np.linalg.norm(pelvis[inside] - there, axis=1)))
+    distance = np.linalg.norm(pelvis[inside] - there, axis=1)
+    if not np.isfinite(distance).any():
+        return
+    apart = float(np.nanmedian(distance))
     if apart > _APART:
         report.add(
             "warning",

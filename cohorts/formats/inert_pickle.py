@@ -61,7 +61,7 @@ def load_pickle(
     try:
         with about(path):
             return reader.load()
-    except _DAMAGE as error:
+    except DAMAGE as error:
         reason = str(error) or type(error).__name__
         raise CapbenchError(f"Expected a pickle, got: {reason[:200]}.", file=path) from None
     finally:
@@ -70,7 +70,7 @@ def load_pickle(
 
 
 #: what unpickling damaged or hostile bytes can raise; MemoryError because a length may still lie
-_DAMAGE = (
+DAMAGE = (
     pickle.UnpicklingError,
     ArithmeticError,
     AttributeError,

@@ -243,6 +243,11 @@ def test_options_lead_there_and_back(changes) -> None:
     assert isinstance(found, tuple) == ("bins" in changes)
 
 
+def test_simcc_takes_no_bilinear_enlargement() -> None:
+    with pytest.raises(CapbenchError, match="got both"):
+        small(head="simple", bins=[96, 128])
+
+
 def test_heads_must_divide_the_width() -> None:
     with pytest.raises(CapbenchError, match="5 heads divide"):
         small(heads=5)

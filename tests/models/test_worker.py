@@ -1,5 +1,6 @@
 """Models in processes of their own: what goes across, and every way in which one can fail."""
 
+import json
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from capbench.models.adapters import python
 from capbench.models.card import ModelCard, parse_card
 from capbench.models.faults import ModelFault
-from capbench.models.worker import child
+from capbench.models.worker import child, host
 from capbench.models.worker.host import Worker
 from cohorts.errors import CapbenchError, EnvironmentFault
 
@@ -169,10 +170,14 @@ def test_its_own_modules_are_not_shadowed_by_ours(worker, tmp_path) -> None:
     assert one.predict(FRAMES, BOXES).points[0].ravel().tolist() == [1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.parametrize("name", child.OURS)
-def test_ours_are_not_found_where_it_has_none(worker, name) -> None:
-    found = fault(worker(answer(), before=f"import {name}"))
-    assert found.kind == "threw" and f"No module named '{name}' in the model's folder" in found.problem
+def test_ours_are_not_found_where_it_has_none(worker) -> None:
+    body = (
+        "found = []\nfor name in " + repr(child.OURS) + ":\n    try:\n        __import__(name)\n"
+        "    except ModuleNotFoundError as error:\n        found.append(str(error))\n"
+        "raise ValueError(str(len(found)) + found[0])"
+    )
+    found = fault(worker(body))
+    assert "ValueError: 4No module named 'capbench' in the model's folder" in found.problem
 
 
 def test_the_environment_is_bare(worker, monkeypatch, tmp_path) -> None:
@@ -271,7 +276,7 @@ def test_one_that_hangs_while_it_gets_ready(worker) -> None:
 def test_one_that_stops_reading_hangs(worker) -> None:
     # its descriptors are private, but not out of reach of one that looks for them
     big = np.zeros((2, 2000, 2000, 3), np.uint8)
-    one = worker(answer(), limits={"answer": 1})
+    one = worker(answer(), limits={"answer": 0.5})
     one.start()
     os.kill(int(one._child._keeper.pid), signal.SIGSTOP)
     for process in Path("/proc").glob(f"{one._child._keeper.pid}/task/*/children"):
@@ -293,9 +298,10 @@ def test_memory_beyond_the_limit_in_one_go(worker) -> None:
 def test_memory_beyond_the_limit_of_a_model_on_a_gpu_is_watched(tmp_path) -> None:
     # a driver's mappings are not bounded, what is resident is
     (tmp_path / "model.py").write_text(
-        "import numpy as np, time, mmap\nmapped = mmap.mmap(-1, 2 << 30, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)\n"
+        "import numpy as np, time, mmap\n"
+        "mapped = mmap.mmap(-1, 2 << 30, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)\n"
         "class Model:\n def predict(self, frames, boxes):\n"
-        "  if len(boxes) == 2: a = np.ones(200_000_000); time.sleep(60)\n"
+        "  if len(boxes) == 2: a = np.ones(90_000_000); time.sleep(60)\n"
         f"  {answer()}\n"
     )
     one = python.open(card(), tmp_path, device="cuda")
@@ -307,11 +313,11 @@ def test_memory_beyond_the_limit_of_a_model_on_a_gpu_is_watched(tmp_path) -> Non
 
 def test_memory_beyond_the_limit_shared_among_forks(worker) -> None:
     body = (
-        "for _ in range(3):\n    if os.fork() == 0:\n        a = np.ones(40_000_000)\n"
+        "for _ in range(3):\n    if os.fork() == 0:\n        a = np.ones(15_000_000)\n"
         "        time.sleep(60)\ntime.sleep(60)"
     )
-    found = fault(worker(body))  # each holds 320 MB of 600
-    assert found.kind == "memory" and "its limit is 600 MB" in found.problem
+    found = fault(worker(body, limits={"memory": 300}))  # each holds 120 MB
+    assert found.kind == "memory" and "its limit is 300 MB" in found.problem
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL, signal.SIGTERM])
@@ -390,6 +396,38 @@ def test_a_package_that_is_missing_is_the_machines_fault(worker) -> None:
     with pytest.raises(EnvironmentFault, match="no_such_package_at_all") as caught:
         one.predict(FRAMES, BOXES)
     assert f"install no_such_package_at_all for {sys.executable}" in str(caught.value)
+
+
+def test_a_keeper_that_is_killed_is_the_machines_fault(worker, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # it can't clear up any more
+    one = worker(
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n"
+        "os.kill(os.getppid(), 9)\ntime.sleep(60)"
+    )
+    with pytest.raises(EnvironmentFault, match="keeps tiny ended"):
+        one.predict(FRAMES, BOXES)
+    assert gone(int((tmp_path / "pid").read_text()))
+
+
+FULL = """
+import os, sys, tempfile
+sys.path.insert(0, sys.argv[1])
+import keeper
+def full(**options):
+    raise OSError(28, os.strerror(28))
+tempfile.mkdtemp = full
+keeper.main(os.getppid(), 1 << 30, 0, 1, ["/bin/echo", "ran"])
+"""
+
+
+def test_a_full_disk_is_the_machines_fault(worker, monkeypatch) -> None:
+    folder = str(Path(child.__file__).parent)
+    ran = subprocess.run([sys.executable, "-c", FULL, folder], capture_output=True, text=True, check=True)
+    assert ran.stdout == '{"ended": "unstarted", "why": "a folder for it: No space left on device"}\n'
+    one = worker("os._exit(0)")
+    monkeypatch.setattr(host._Child, "_how_it_ended", lambda self, seconds: json.loads(ran.stdout))
+    with pytest.raises(EnvironmentFault, match="Can't start tiny: a folder for it: No space left"):
+        one.predict(FRAMES, BOXES)
 
 
 def test_a_python_that_is_not_there_or_has_no_numpy(tmp_path) -> None:

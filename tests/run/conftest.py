@@ -1,14 +1,15 @@
-"""What the tests of bad input share: a tiny made cohort, a model that knows it by heart, and its results."""
+"""What the tests of evaluations share: a tiny made cohort, a model that knows it by heart, and its results."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+import evaluations
 import hostile_models
 import hostile_predictions
 import pytest
-import spoiling
 from bad_input import OWN, QUICK, Bench
 
+from capbench.run.evaluate import Options
 from capbench.run.result import Result
 
 
@@ -34,9 +35,8 @@ class Good:
 
 
 @pytest.fixture(scope="session")
-def good(tmp_path_factory: pytest.TempPathFactory) -> Good:
-    folder = tmp_path_factory.mktemp("good")
-    cohort = spoiling.make_tiny(folder / "cohort")
+def good(tiny_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Good:
+    folder, cohort = tmp_path_factory.mktemp("good"), tiny_cohort
     model = hostile_models.learn(folder / "model", cohort)
     bench = Bench(folder)
     results = [bench.run(model, cohort, options=options) for options in (QUICK, OWN)]
@@ -55,3 +55,18 @@ def predictions(good: Good, tmp_path_factory: pytest.TempPathFactory) -> dict[st
         assert isinstance(result, Result) and not result.failures
         found[kind] = folder, result
     return found
+
+
+@pytest.fixture(scope="session")
+def twins(tiny_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two people of two activities each; never to be changed."""
+    return evaluations.make_twins(tiny_cohort, tmp_path_factory.mktemp("twins") / "cohort")
+
+
+@pytest.fixture(scope="session")
+def whole(twins: Path, tmp_path_factory: pytest.TempPathFactory) -> evaluations.Run:
+    """Their whole evaluation, with own scaling and causes, of some pixels of noise."""
+    folder = tmp_path_factory.mktemp("whole")
+    evaluation = evaluations.ready(twins, folder / "store", Options())
+    result = evaluations.run(evaluation, folder / "run", command=["capbench", "evaluate", "…"])
+    return evaluations.Run(twins, evaluation, folder / "run", result, folder / "store")

@@ -11,34 +11,9 @@ from bad_input import OWN, QUICK, judge, reasons
 
 from capbench.run.result import Result
 
+
 #: what the way still gets wrong
-KNOWN: dict[str, str] = {
-    "camera-not-listed": "KeyError: a camera with true points counts as one with a video",
-    "no-videos-at-all": "KeyError: a camera with true points counts as one with a video",
-    "trial-of-one-frame": "a trial whose answer covers none of the reference has no typed reason",
-    "reference-missing": "references are first read when all work is done",
-    "reference-not-listed": "references are first read when all work is done",
-    "reference-is-nonsense": "references are first read when all work is done",
-    "reference-is-a-pipe": "references are first read when all work is done",
-    "link-round-in-a-circle": "references are first read when all work is done",
-    "reference-in-degrees-said-to-be-radians": "a reference of many turns is scored",
-    "reference-all-nan": "a reference without a single sample leaves the denominator unseen",
-    "reference-of-another-time": "a trial whose answer covers none of the reference has no typed reason",
-    "reference-without-coordinates": "coordinates that the reference lacks leave the denominator unseen",
-    "landmarks-in-millimetres-said-to-be-metres": "what stands beside the score ends the run",
-}
-
-
-def _cases() -> list:
-    return [
-        pytest.param(name, id=name, marks=pytest.mark.xfail(reason=KNOWN[name], strict=True))
-        if name in KNOWN
-        else pytest.param(name, id=name)
-        for name in hostile_cohorts.CASES
-    ]
-
-
-@pytest.mark.parametrize("name", _cases())
+@pytest.mark.parametrize("name", hostile_cohorts.CASES)
 def test_one_thing_wrong(name, good, tmp_path) -> None:
     if name.endswith("unreadable") and os.geteuid() == 0:
         pytest.skip("root may read any file")

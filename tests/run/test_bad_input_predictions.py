@@ -3,35 +3,14 @@
 import hostile_predictions
 import pytest
 from bad_input import judge
+from hostile_motions import CASES
 
 from capbench.run.result import Result
 
-NO_OVERLAP = "a trial whose answer covers none of the reference has no typed reason"
-#: what the way still gets wrong
-KNOWN: dict[str, str] = {
-    "markers-of-another-time": NO_OVERLAP,
-    "motion-of-another-time": NO_OVERLAP,
-    "motion-of-one-frame": NO_OVERLAP,
-    "motion-of-no-frames": NO_OVERLAP,
-    "motion-without-coordinates": NO_OVERLAP,
-    "motion-with-other-names": NO_OVERLAP,
-    "motion-in-degrees-said-to-be-radians": "angles of many turns are scored",
-    "motion-of-a-billion-turns": "angles of many turns are scored",
-}
 
-
-def _cases() -> list:
-    return [
-        pytest.param(name, id=name, marks=pytest.mark.xfail(reason=KNOWN[name], strict=True))
-        if name in KNOWN
-        else pytest.param(name, id=name)
-        for name in hostile_predictions.CASES
-    ]
-
-
-@pytest.mark.parametrize("name", _cases())
+@pytest.mark.parametrize("name", CASES)
 def test_one_thing_wrong(name, good, predictions, tmp_path) -> None:
-    case = hostile_predictions.CASES[name]
+    case = CASES[name]
     folder, base = predictions[case.kind]
     spoilt = hostile_predictions.spoilt(folder, tmp_path / "predictions", name)
     found = good.bench.run(spoilt, good.cohort, files=True)
@@ -48,7 +27,7 @@ def test_good_files_score_as_the_run_they_are_of(good, predictions) -> None:
     "name", ["motion-with-columns-in-another-order", "keypoints-with-left-and-right-exchanged"]
 )
 def test_what_can_be_put_right_costs_nothing(name, good, predictions, tmp_path) -> None:
-    case = hostile_predictions.CASES[name]
+    case = CASES[name]
     folder, base = predictions[case.kind]
     found = good.bench.run(hostile_predictions.spoilt(folder, tmp_path / "p", name), good.cohort, files=True)
     assert isinstance(found, Result)
@@ -69,7 +48,7 @@ def test_what_can_be_put_right_costs_nothing(name, good, predictions, tmp_path) 
 )
 def test_what_cannot_be_put_right_costs(name, least, good, predictions, tmp_path) -> None:
     """Degrees that the score falls by at least, over both walks of which one is spoilt."""
-    case = hostile_predictions.CASES[name]
+    case = CASES[name]
     folder, base = predictions[case.kind]
     found = good.bench.run(hostile_predictions.spoilt(folder, tmp_path / "p", name), good.cohort, files=True)
     assert isinstance(found, Result) and found.overall.value is not None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toy_work import WORK, draws, ladder
+from toy_work import WORK, draws, ladder, scratch
 
 from capbench.run import dask_executor
 from capbench.run.executors import Limits, run_units
@@ -70,9 +70,7 @@ def cluster(tmp_path_factory) -> Iterator[Cluster]:
 
 @pytest.fixture
 def shared(tmp_path) -> dict[str, Any]:
-    for name in ("scratch", "calls"):
-        (tmp_path / name).mkdir()
-    return {"scratch": str(tmp_path / "scratch"), "calls": str(tmp_path / "calls")}
+    return scratch(tmp_path)
 
 
 def on_dask(units: list[Unit], store: Store, shared: Any, cluster: Cluster, **options: Any):

@@ -319,4 +319,3 @@ def test_timings_lie_beside(store) -> None:
     (store.root / "timings" / "solve" / f"{KEY}.json").write_text("{broken")
     assert store.timing(KEY, "solve") is None and len(list(store.timings("solve"))) == 1
     assert store.get(KEY) is None
-

@@ -62,7 +62,9 @@ def test_a_pause_in_the_recording_is_no_line() -> None:
 
 def test_confidence_is_the_lesser_neighbours_and_covariance_lies_between() -> None:
     covariance = np.array([np.eye(2) * s for s in (1.0, 3.0, 5.0, 7.0)])[:, None]
-    given = track(range(4), range(4), confidence=[[0.9], [0.4], [0.8], [0.7]], covariance=covariance, frames=range(4))
+    given = track(
+        range(4), range(4), confidence=[[0.9], [0.4], [0.8], [0.7]], covariance=covariance, frames=range(4)
+    )
     found = resample(given, np.array([0.5, 1.0, 2.25]))
     assert found.confidence[:, 0].tolist() == [0.4, 0.4, 0.7]
     np.testing.assert_allclose(found.covariance[:, 0, 0, 0], [2.0, 3.0, 5.5])
@@ -92,11 +94,15 @@ def test_different_rates_and_offsets_meet() -> None:
         assert there.mean() > 0.95
         # 1.5 px: a cubic through samples 33 ms apart of feet that turn within a tenth of a second
         assert np.abs(found[name].xy - true)[there].max() < (1e-6 if name == "Cam1" else 1.5)
-    assert len(common_clock(tracks, offsets, rate=100.0)["Cam1"]) == pytest.approx(len(time) * 100 / 60, abs=2)
+    assert len(common_clock(tracks, offsets, rate=100.0)["Cam1"]) == pytest.approx(
+        len(time) * 100 / 60, abs=2
+    )
 
 
 def test_the_clock_runs_while_two_cameras_do() -> None:
-    long, short, late = (track(np.arange(a, b) / 10, np.arange(a, b)) for a, b in ((0, 100), (20, 60), (90, 130)))
+    long, short, late = (
+        track(np.arange(a, b) / 10, np.arange(a, b)) for a, b in ((0, 100), (20, 60), (90, 130))
+    )
     found = common_clock({"a": long, "b": short, "c": late})
     assert found["a"].time[0] == pytest.approx(2.0) and found["a"].time[-1] == pytest.approx(9.9)
 

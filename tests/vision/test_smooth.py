@@ -77,7 +77,9 @@ def test_short_trials(count) -> None:
 
 def test_cutoffs_by_activity() -> None:
     assert cutoff_of("walking") == cutoff_of("walkingTS") == cutoff_of("gait") == CUTOFFS["walking"]
-    assert cutoff_of("STSweakLegs") == cutoff_of("sit-to-stand") and cutoff_of("squatsAsym") == cutoff_of("squats")
+    assert cutoff_of("STSweakLegs") == cutoff_of("sit-to-stand") and cutoff_of("squatsAsym") == cutoff_of(
+        "squats"
+    )
     assert cutoff_of("DJ") == cutoff_of("drop jump") > cutoff_of("walking") > cutoff_of("squats")
     assert cutoff_of("") == cutoff_of("dancing") == OTHER
 

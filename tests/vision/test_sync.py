@@ -18,7 +18,9 @@ OFFSETS = {"Cam0": 0.211, "Cam1": -0.0333, "Cam2": 0.0, "Cam3": 0.0871, "Cam4": 
 
 def misses(found, offsets, rate=60.0) -> np.ndarray:
     """Errors in frames, relative to the reference."""
-    return np.array([(found.offsets[n] - offsets[n] + offsets[found.reference]) * rate for n in found.offsets])
+    return np.array(
+        [(found.offsets[n] - offsets[n] + offsets[found.reference]) * rate for n in found.offsets]
+    )
 
 
 @pytest.mark.truth("planted")
@@ -50,7 +52,9 @@ def test_offsets_of_a_real_person_come_back(shared_data, trial) -> None:
     tracks = {}
     for name, camera in cameras.items():
         xy = camera.project(xyz)
-        tracks[name] = Keypoints(name, markers.time + OFFSETS[name], xy + random.normal(0, 2.0, xy.shape), some)
+        tracks[name] = Keypoints(
+            name, markers.time + OFFSETS[name], xy + random.normal(0, 2.0, xy.shape), some
+        )
     found = synchronise(tracks, cameras, max_offset=0.5)
     assert np.abs(misses(found, OFFSETS, 100.0)).max() < 0.3
     assert min(found.confidence.values()) > 0.9

@@ -49,11 +49,15 @@ def test_as_opencv_without_noise_through_the_same_lens() -> None:
     ideal = []
     for name, camera in cameras.items():
         points = tracks[name].xy.reshape(-1, 1, 2)
-        ideal.append(cv2.undistortPoints(points, camera.matrix, camera.distortion, P=camera.matrix).reshape(-1, 2).T)
+        ideal.append(
+            cv2.undistortPoints(points, camera.matrix, camera.distortion, P=camera.matrix).reshape(-1, 2).T
+        )
     p = [c.matrix @ np.column_stack([c.rotation, c.translation]) for c in cameras.values()]
     homogeneous = cv2.triangulatePoints(*p, *ideal)
     theirs = (homogeneous[:3] / homogeneous[3]).T.reshape(-1, len(BODY), 3)
-    np.testing.assert_allclose(triangulate(tracks, cameras).markers.xyz, theirs, atol=1e-4)  # their lens: 5 rounds
+    np.testing.assert_allclose(
+        triangulate(tracks, cameras).markers.xyz, theirs, atol=1e-4
+    )  # their lens: 5 rounds
 
 
 @pytest.mark.truth("SciPy's least_squares on Camera.project")
@@ -68,7 +72,9 @@ def test_minimises_the_reprojection_error_of_the_real_picture(names) -> None:
 
         def error(x, frame=frame, point=point):
             rows = zip(cameras.items(), confidence, strict=True)
-            return np.concatenate([w[frame, point] * (c.project(x) - tracks[n].xy[frame, point]) for (n, c), w in rows])
+            return np.concatenate(
+                [w[frame, point] * (c.project(x) - tracks[n].xy[frame, point]) for (n, c), w in rows]
+            )
 
         brute = least_squares(error, found.markers.xyz[frame, point] + 0.01, xtol=1e-12, ftol=1e-12).x
         # 5 microns: the lens is taken for straight over the few pixels of the error
@@ -88,7 +94,9 @@ def test_two_pixels_of_noise_at_three_and_a_half_metres(names, mm) -> None:
 @pytest.mark.parametrize("names", [("Cam1", "Cam3"), FIVE])
 def test_covariance_is_that_of_the_errors(names) -> None:
     cameras = rig(names)
-    still = np.repeat(np.random.default_rng(3).uniform([-0.3, 0, -0.3], [0.3, 1.8, 0.3], (1, 6, 3)), 3000, axis=0)
+    still = np.repeat(
+        np.random.default_rng(3).uniform([-0.3, 0, -0.3], [0.3, 1.8, 0.3], (1, 6, 3)), 3000, axis=0
+    )
     random = np.random.default_rng(4)
     skeleton = Skeleton("six", tuple("abcdef"))
     tracks = {}
@@ -119,7 +127,9 @@ def test_a_confident_view_pulls_more() -> None:
         xy = track.xy + sigma * random.normal(size=track.xy.shape)
         noisy[name] = replace(track, xy=xy, confidence=np.full(xy.shape[:2], 1.0 if n < 3 else 0.25))
     weighed = triangulate(noisy, cameras)
-    blind = triangulate({n: replace(t, confidence=np.ones_like(t.confidence)) for n, t in noisy.items()}, cameras)
+    blind = triangulate(
+        {n: replace(t, confidence=np.ones_like(t.confidence)) for n, t in noisy.items()}, cameras
+    )
     error = [np.linalg.norm(f.markers.xyz - xyz, axis=-1).mean() for f in (weighed, blind)]
     assert error[0] < 0.75 * error[1]
     np.testing.assert_allclose(weighed.scale, 2.0, rtol=0.15)
@@ -140,7 +150,9 @@ def test_the_models_own_covariance_counts_and_is_inflated_where_it_is_too_small(
             given[name] = replace(track, xy=xy, covariance=covariance)
         found = triangulate(given, cameras)
         error = found.markers.xyz - xyz
-        return found, np.mean(np.einsum("tmi,tmij,tmj->tm", error, np.linalg.inv(found.covariance), error)) / 3
+        return found, np.mean(
+            np.einsum("tmi,tmij,tmj->tm", error, np.linalg.inv(found.covariance), error)
+        ) / 3
 
     honest, fit = told(1.0)
     np.testing.assert_allclose(honest.scale, 1.0, atol=0.1)
@@ -207,7 +219,10 @@ def test_missing_is_nan_and_never_zero() -> None:
     tracks["Cam2"] = without(tracks["Cam2"], slice(7, 12))
     found = triangulate(tracks, cameras)
     assert found.views[:, 0].tolist()[4:13] == [3, 2, 2, 0, 0, 2, 2, 2, 3]
-    assert np.isnan(found.markers.xyz[7:9]).all() and np.isfinite(np.delete(found.markers.xyz, [7, 8], axis=0)).all()
+    assert (
+        np.isnan(found.markers.xyz[7:9]).all()
+        and np.isfinite(np.delete(found.markers.xyz, [7, 8], axis=0)).all()
+    )
     assert np.abs(found.markers.xyz[np.isfinite(found.markers.xyz)]).max() < 3
 
 
@@ -263,7 +278,11 @@ def test_order_and_frames_do_not_matter() -> None:
         (lambda t: {"Cam1": t["Cam1"]}, TooFewViews, "two cameras or more"),
         (lambda t: {**t, "Cam9": t["Cam1"]}, NoCalibration, "none for Cam9"),
         (lambda t: {**t, "Cam1": t["Cam1"][:50]}, DifferentPoints, "50 samples in Cam1"),
-        (lambda t: {**t, "Cam3": replace(t["Cam3"], time=t["Cam3"].time + 0.01)}, DifferentPoints, "same times"),
+        (
+            lambda t: {**t, "Cam3": replace(t["Cam3"], time=t["Cam3"].time + 0.01)},
+            DifferentPoints,
+            "same times",
+        ),
     ],
 )
 def test_what_is_no_set_of_views_is_refused(change, error, said) -> None:

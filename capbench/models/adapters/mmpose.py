@@ -91,20 +91,22 @@ def open(
     interpreter = python_of("mmpose", python)
     own = "/" not in card.entry and not (folder / card.entry).is_file()
     config = card.entry if own else str(file_below(folder, card.entry).resolve())
-    place = tempfile.TemporaryDirectory(prefix="capbench-")
-    weights = Path(place.name) / "weights.safetensors"
-    to_safetensors(file_below(folder, card.weights), weights)
+    with tempfile.TemporaryDirectory(prefix="capbench-") as place:
+        converted = Path(place) / "weights.safetensors"
+        to_safetensors(file_below(folder, card.weights), converted)
+        # without a name from here on: however this process ends, no copy of the weights stays behind
+        weights = os.open(converted, os.O_RDONLY)
     worker = Worker(
         card,
         Launch(
             (interpreter, child.__file__, "mmpose"),
-            model={"config": config, "weights": str(weights)},
+            model={"config": config, "weights": f"/proc/{os.getpid()}/fd/{weights}"},
             needs=ENVIRONMENTS["mmpose"].command,
         ),
         device=device,
         threads=threads,
     )
-    weakref.finalize(worker, place.cleanup)  # a fault may start the child anew: the weights stay till the end
+    weakref.finalize(worker, os.close, weights)  # not sooner: a fault may start the child anew
     return worker
 
 

@@ -117,6 +117,8 @@ class Architecture:
             raise CapbenchError(
                 f"Expected an input size in multiples of {COARSEST} for HRNet, got {self.input_size}."
             )
+        if self.head.bins is not None and self.head.upsample != 1:
+            raise CapbenchError("Expected a SimCC head without bilinear enlargement, got both.")
         if min(self.features) < 1:
             raise CapbenchError(f"Expected an input larger than a patch, got {self.input_size}.")
 
@@ -318,7 +320,7 @@ def _hrnet_input(hrnet: HRNetSize, head: HeadSize, notes: list[str]) -> tuple[in
         notes.append("input size taken as half the number of SimCC bins (split ratio 2)")
         return head.bins[0] // 2, head.bins[1] // 2
     size = (288, 384) if hrnet.width >= 48 else (192, 256)
-    notes.append(f"input size {size[0]}x{size[1]} assumed: an HRNet's parameters fit any")
+    notes.append(f"input size {size[0]}x{size[1]}: an HRNet's parameters fit any")
     return size
 
 
@@ -327,7 +329,7 @@ def _vit_of(shapes: Shapes, heads: int | None, notes: list[str]) -> ViTSize:
     hidden = _shape(shapes, "backbone.layers.0.ffn.layers.0.0.weight", 2)[0]
     if heads is None:
         heads = _HEADS_BY_WIDTH.get(width) or max(1, width // 64)
-        notes.append(f"{heads} attention heads assumed for {width} channels: the parameters fit any number")
+        notes.append(f"{heads} attention heads for {width} channels: the parameters fit any number")
     return ViTSize(
         width=width,
         depth=_count(shapes, r"backbone\.layers\.(\d+)\."),
@@ -369,7 +371,7 @@ def _head_of(shapes: Shapes, channels: int, notes: list[str]) -> HeadSize:
     is_vit = "backbone.patch_embed.projection.weight" in shapes
     if is_vit and not deconv and bins is None:
         upsample = 4
-        notes.append("the ViT has no transposed convolutions: fourfold bilinear enlargement assumed")
+        notes.append("the ViT has no transposed convolutions: fourfold bilinear enlargement")
     if final[1] != (deconv[-1] if deconv else channels):
         raise CapbenchError(f"Expected the final layer to follow on {channels} channels, got {final[1]}.")
     return HeadSize(

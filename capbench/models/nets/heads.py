@@ -63,7 +63,6 @@ class SimCCHead(nn.Module):
             self.deconv_head = maps
         else:
             self.final_layer = maps.final_layer
-        self.upsample = size.upsample
         self.mlp_head_x = nn.Linear(cells, size.bins[0])
         self.mlp_head_y = nn.Linear(cells, size.bins[1])
         for layer in (self.mlp_head_x, self.mlp_head_y):

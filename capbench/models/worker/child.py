@@ -128,7 +128,8 @@ def serve(source: BinaryIO, target: BinaryIO, load: Callable[[dict[str, Any]], t
                 out = outcome(predict(together(frames), boxes))
                 answer = {"said": "predicted"}
         except BaseException as error:  # the model may raise anything, SystemExit included
-            traceback.print_exc()
+            if not isinstance(error, (Missing, Unfit)):  # these say all themselves
+                traceback.print_exc()
             answer, out = failure(error), []
         if os.getpid() != born:
             os._exit(70)  # a fork of the model's came back here: it must not answer a second time

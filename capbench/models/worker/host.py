@@ -367,8 +367,12 @@ class _Child:
             self.fault("protocol", "closed its output and went on")
         if ended.get("ended") == "unstarted":
             raise EnvironmentFault(
-                f"Can't start {self.name}: {self._launch.command[0]}: {ended.get('why')}.",
+                f"Can't start {self.name}: {ended.get('why')}.",
                 fix=self._launch.needs or None,
+            )
+        if ended.get("ended") == "unknown":
+            raise EnvironmentFault(
+                f"The process that keeps {self.name} ended: it was killed, or memory ran out."
             )
         if ended.get("ended") == "memory":
             used = int(ended["bytes"]) / MB

@@ -1,7 +1,7 @@
 """Keeps one model's process: starts it, bounds its memory, and leaves nothing of it behind.
 
-Run by path, as ``python -I -S keeper.py PARENT MEMORY DATA REPORT COMMAND...``; it imports nothing of capbench.
-It stands between capbench and the model because neither end can do its work:
+Run by path, as ``python -I -S keeper.py PARENT MEMORY DATA REPORT COMMAND...``; nothing of capbench is
+imported. It stands between capbench and the model because neither end can do its work:
 
 - capbench may be killed at any moment, and what it has started must die with it. The kernel's "die with your
   parent" signal is bound to the *thread* that started the process, and capbench has many that come and go.
@@ -44,7 +44,10 @@ def main(parent: int, memory: int, data: int, report: int, command: list[str]) -
     control = ctypes.CDLL(None, use_errno=True).prctl
     control(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     signal.pthread_sigmask(signal.SIG_BLOCK, WAKING)
-    home = tempfile.mkdtemp(prefix="capbench-")  # the model's whole HOME; gone with it
+    try:
+        home = tempfile.mkdtemp(prefix="capbench-")  # the model's whole HOME; gone with it
+    except OSError as error:
+        return tell(report, {"ended": "unstarted", "why": f"a folder for it: {error.strerror}"})
     try:
         model = os.fork()
         if model == 0:
@@ -54,11 +57,16 @@ def main(parent: int, memory: int, data: int, report: int, command: list[str]) -
             os.dup2(nothing, stream)
         ended = watch(model, parent, memory)
         end_all()
-        with contextlib.suppress(OSError):  # the parent is gone: nobody to tell
-            os.write(report, json.dumps(ended).encode() + b"\n")
+        tell(report, ended)
     finally:
         end_all()
         shutil.rmtree(home, ignore_errors=True)
+
+
+def tell(report: int, ended: dict[str, Any]) -> None:
+    """Write how it ended."""
+    with contextlib.suppress(OSError):  # the parent is gone: nobody to tell
+        os.write(report, json.dumps(ended).encode() + b"\n")
 
 
 def become(command: list[str], home: str, data: int, report: int, control: Any) -> NoReturn:
@@ -77,7 +85,7 @@ def become(command: list[str], home: str, data: int, report: int, control: Any) 
         os.execvp(command[0], command)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
-        os.write(report, json.dumps({"ended": "unstarted", "why": why}).encode() + b"\n")
+        tell(report, {"ended": "unstarted", "why": f"{command[0]}: {why}"})
     finally:
         os._exit(127)
 
@@ -162,4 +170,4 @@ def field(file: Path, number: int = 0, *, after: str | None = None) -> str:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:5]), sys.argv[5:])  # type: ignore[arg-type]  # four numbers
+    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), sys.argv[5:])
