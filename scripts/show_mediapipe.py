@@ -24,18 +24,17 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from capbench.biomech.body import resolve_model
 from capbench.biomech.osim_write import write_model
-from capbench.biomech.scale_joint import scale_from_motion
-from capbench.biomech.solve import solve
 from capbench.models.predictor import Predictor
 from capbench.models.registry import open_model
+from capbench.run import fitting
 from capbench.vision.markers import Found, markers_of
 from cohorts import formats
 from cohorts.camera import Camera
 from cohorts.errors import CapbenchError
 from cohorts.formats import native_npz, video
-from cohorts.recording import Keypoints, Markers, Motion
+from cohorts.recording import Keypoints, Markers, Motion, Subject
+from cohorts.skeleton import skeleton
 from cohorts.values import FloatArray
 from metrics.plausibility import bone_length_cv
 
@@ -199,28 +198,36 @@ def cameras_of(folder: Path, videos: Mapping[str, Path]) -> dict[str, Camera]:
 
 
 def fit(markers: Markers, out: Path) -> int:
-    """Scale the model to the person from the walk itself, fit it, and draw the knees."""
+    """Scale the model to the person from the walk itself and fit it, as evaluations do; draw the knees."""
     began = time.monotonic()
-    model = resolve_model("capbench:fullbody+blazepose-33")
-    scaled = scale_from_motion(model, markers)
-    print(
-        f"\nscaled in {time.monotonic() - began:.1f} s: {scaled.size:.3f} times the model, "
-        f"marker error {1000 * scaled.rms_before:.1f} -> {1000 * scaled.rms:.1f} mm"
-    )
-    for note in scaled.notes:
-        print(f"  {note}")
+    points = skeleton("blazepose-33")
+    worn = fitting.as_worn(markers, points)
+    person = fitting.scale_person(points, None, [worn], Subject("shown"))
+    print(f"\nscaled in {time.monotonic() - began:.1f} s")
+    for text in (*(f"{name} {value:.3g}" for name, value in person.facts.items()), *person.notes):
+        print(f"  {text}")
     began = time.monotonic()
-    solution = solve(scaled.model, markers)
+    solved = fitting.solve_trial(person.model, worn)
     print(f"fitted in {time.monotonic() - began:.1f} s")
-    told = solution.certificate
-    middle, most = 1000 * np.nanpercentile(told.rms, [50, 90])
-    print(f"  marker error, median {middle:.1f} mm, 90 % {most:.1f} mm")
-    print(f"  converged in {told.converged.mean():.0%} of {len(told.rms)} frames")
-    write_model(scaled.model, out / "scaled.osim", overwrite=True)
-    formats.write(out / "motion.mot", solution.motion, overwrite=True)
-    sigma = {name: told.sigma[:, i] for i, name in enumerate(told.coordinates)}
-    plot_knees(out / "knees.png", solution.motion, sigma)
+    for text in (*(f"{name} {value:.3g}" for name, value in solved.facts.items()), *solved.notes):
+        print(f"  {text}")
+    compare_knees(markers, solved.motion)
+    write_model(person.model, out / "scaled.osim", overwrite=True)
+    formats.write(out / "motion.mot", solved.motion, overwrite=True)
+    sigma = dict(zip(solved.motion.names, solved.sd.T, strict=True))
+    plot_knees(out / "knees.png", solved.motion, sigma)
     return 0
+
+
+def compare_knees(markers: Markers, motion: Motion) -> None:
+    """The fitted knees beside the angle that the points of hip, knee and ankle enclose."""
+    for side in ("left", "right"):
+        hip, knee, ankle = (markers.select([f"{side}_{name}"]).xyz[:, 0] for name in ("hip", "knee", "ankle"))
+        thigh, shank = knee - hip, ankle - knee
+        cosine = (thigh * shank).sum(axis=1) / np.linalg.norm(thigh, axis=1) / np.linalg.norm(shank, axis=1)
+        enclosed = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+        off = np.degrees(motion.column(f"knee_angle_{side[0]}")) - enclosed
+        print(f"  {side} knee: {np.nanmean(off):+.1f}° from the enclosed angle, SD {np.nanstd(off):.1f}°")
 
 
 if __name__ == "__main__":

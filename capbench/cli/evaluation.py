@@ -63,6 +63,8 @@ def common_options(command: F) -> F:
                      default=3600, show_default=True, help="What one unit may take; then it is ended."),
         click.option("--unit-memory", metavar="GB", type=click.FloatRange(min=0, min_open=True), default=16,
                      show_default=True, help="Main memory that one unit may take."),
+        click.option("--store", metavar="FOLDER", type=click.Path(path_type=Path),
+                     help="Where the outputs of units are kept. Default: capbench's cache."),
         click.option("--fresh", is_flag=True, help="Compute again what is kept from earlier runs."),
     ]  # fmt: skip
     for option in reversed(options):
@@ -109,6 +111,7 @@ class Choices:
             scheduler=given["scheduler"],
             limits=Limits(given["unit_time"], int(given["unit_memory"] * GB)),
             fresh=given["fresh"],
+            store=given["store"],
         )
         return cls(
             options, means, given["out"], given["only_plan"], given["force"], given["as_json"], given["quiet"]
@@ -198,7 +201,7 @@ def perform(source: Callable[[Imported], Source], cohort: Imported, choices: Cho
     from capbench.run.evaluate import default_out, prepare
     from capbench.run.plan import describe
 
-    evaluation = prepare(source, cohort, choices.options)
+    evaluation = prepare(source, cohort, choices.options, store=choices.means.store)
     if choices.only_plan:
         click.echo(describe(evaluation.plan(), workers=max(1, choices.means.workers)))
         return

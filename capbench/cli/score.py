@@ -53,10 +53,10 @@ def command(
     capbench score predictions/ --cohort clinic
     capbench score walk1.mot --cohort labvalidation --only trial=subject2/Session1/walking1
 
-    PREDICTIONS is a folder, or a file where there is one trial. Files are named SUBJECT/SESSION/TRIAL.ENDING, or
-    SUBJECT/SESSION/TRIAL_CAMERA.ENDING where each camera has its own: 2D keypoints in any format (capbench list
-    formats), points in space (.trc, .npz, .c3d), SMPL parameters (.npz) or joint angles (.mot). What is missing
-    is charged, not left out.
+    PREDICTIONS is a folder, or a file where there is one trial. Files are named SUBJECT/SESSION/TRIAL.ENDING,
+    or SUBJECT/SESSION/TRIAL_CAMERA.ENDING where each camera has its own: 2D keypoints in any format (capbench
+    list formats), points in space (.trc, .npz, .c3d), SMPL parameters (.npz) or joint angles (.mot). What is
+    missing is charged, not left out.
     """
     from capbench.run.sources import Files
 

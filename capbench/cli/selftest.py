@@ -27,8 +27,8 @@ from capbench.cli.common import completes, echo_json, json_option, quiet_option,
 def command(cohort: str, workers: int | None, as_json: bool, quiet: bool) -> None:
     """Check that this machine scores right, by known answers.
 
-    The truth scores 0, the mean pose as the null model, an offset itself. Exit code 1 where anything comes out
-    otherwise.
+    The truth scores 0, the mean pose as the null model, an offset itself. Exit code 1 where anything comes
+    out otherwise.
     """
     from capbench.cli.evaluation import chosen_cohort
     from capbench.run.evaluate import Means, workers_here

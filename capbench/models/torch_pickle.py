@@ -25,8 +25,7 @@ from numpy.typing import NDArray
 
 from cohorts.bounded import MB
 from cohorts.errors import CapbenchError, RefusedError
-from cohorts.formats.inert_pickle import DAMAGE
-from cohorts.formats.inert_pickle import PICKLE_LIMIT, InertUnpickler
+from cohorts.formats.inert_pickle import DAMAGE, PICKLE_LIMIT, InertUnpickler
 from cohorts.formats.inert_values import InertObject, Maker, refuse, short
 
 ENTRY_LIMIT = 200_000

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from capbench.run.fitting import wearable
 from capbench.run.result import Beside
 from capbench.run.scoring import beside
 from cohorts import formats
@@ -41,16 +42,19 @@ def of_pixels(
     cohort: Imported,
     trials: Sequence[Trial],
     tracks: Mapping[str, Mapping[str, Keypoints]],
+    cameras: Sequence[str],
     *,
     seed: int,
     notes: dict[str, str],
 ) -> list[Beside]:
-    """Scores of keypoints in pictures, where the cohort has true ones; ``tracks`` by trial and camera."""
+    """Scores of keypoints in pictures, where the cohort has true ones; ``tracks`` by trial and camera.
+
+    ``cameras`` are all that were asked for: one that was lost in every trial is unanswered too.
+    """
     if not any(role.startswith("keypoints:") for trial in trials for role in trial.extras):
         return []
     if not tracks:
         return []
-    cameras = sorted({name for found in tracks.values() for name in found})
     each = {}
     for trial in trials:
         with _excused(trial, notes):
@@ -125,7 +129,7 @@ def _pixels(
         if role not in trial.extras:
             continue
         truth = next(iter(formats.read(cohort.path(trial.extras[role]))[1]))
-        found, true = _matched(tracks.get(name), truth, tracks)
+        found, true = _matched(tracks.get(name), truth, _shared(tracks, truth.skeleton))
         predicted.append(found)
         reference.append(true)
         boxes.append(_boxes(truth.xy))
@@ -140,18 +144,21 @@ def _pixels(
     }
 
 
+def _shared(tracks: Mapping[str, Keypoints], target: Skeleton) -> list[str]:
+    """The points of ``target`` that every camera's skeleton marks exactly."""
+    maps = [track.skeleton.map_to(target).exact for track in tracks.values()]
+    return [name for name in target.points if maps and all(name in exact for exact in maps)]
+
+
 def _matched(
-    track: Keypoints | None, truth: Keypoints, tracks: Mapping[str, Keypoints]
+    track: Keypoints | None, truth: Keypoints, names: Sequence[str]
 ) -> tuple[FloatArray, FloatArray]:
-    """Predicted and true points (T, K, 2) that mark the very same landmark, at the truth's frames."""
-    some = track or next(iter(tracks.values()), None)
-    if some is None:
-        return np.empty((len(truth), 0, 2)), np.empty((len(truth), 0, 2))
-    exact = some.skeleton.map_to(truth.skeleton).exact
-    true = truth.xy[:, [truth.skeleton.index(name) for name in exact]]
+    """Predicted and true points (T, K, 2) of these names, at the truth's frames."""
+    true = truth.xy[:, [truth.skeleton.index(name) for name in names]]
     found = np.full_like(true, np.nan)
     if track is not None and len(track) and len(truth):
-        columns = [track.skeleton.index(name) for name in exact.values()]
+        exact = track.skeleton.map_to(truth.skeleton).exact
+        columns = [track.skeleton.index(exact[name]) for name in names]
         row = _frames(track, truth)
         found[row >= 0] = track.xy[row[row >= 0]][:, columns]
     return found, true
@@ -182,15 +189,19 @@ def _space(
     cohort: Imported, trial: Trial, markers: Markers, points: Skeleton, lag: float
 ) -> dict[str, Found]:
     truth = formats.read(cohort.path(str(trial.markers)))[1]
+    worn, gives = wearable(points)
     exact = {
         target: source
-        for target, source in points.map_to(skeleton(TRUTH)).exact.items()
-        if source in markers.names and target in truth.names
+        for target, source in worn.map_to(skeleton(TRUTH)).exact.items()
+        if source in gives and target in truth.names
     }
     if not exact or len(markers) < 1:
         return dict.fromkeys(SPACE, NOTHING)
     true = truth.select(exact).xyz
-    own = markers.select(exact.values()).xyz
+    own = np.full((len(markers), len(exact), 3), np.nan)  # a point that was never found stays missing
+    for k, source in enumerate(exact.values()):
+        if source in markers.names:
+            own[:, k] = markers.xyz[:, markers.names.index(source)]
     shift = 0.0 if math.isnan(lag) else lag
     flat = resample(
         own.reshape(len(own), -1), markers.time - shift, truth.time, max_gap=MAX_GAP, kind="translation"

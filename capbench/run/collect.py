@@ -345,7 +345,9 @@ def _beside(
 ) -> list[Beside]:
     trials, seed = evaluation.scored, evaluation.options.seed
     return [
-        *beside.of_pixels(evaluation.cohort, trials, found.tracks, seed=seed, notes=notes),
+        *beside.of_pixels(
+            evaluation.cohort, trials, found.tracks, evaluation.cameras, seed=seed, notes=notes
+        ),
         *beside.of_space(evaluation.cohort, trials, found.markers, lags, seed=seed, notes=notes),
     ]
 

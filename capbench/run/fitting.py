@@ -83,12 +83,22 @@ def worn(points: Skeleton) -> str:
     return best
 
 
+def wearable(points: Skeleton) -> tuple[Skeleton, frozenset[str]]:
+    """The set that a skeleton's points are worn as, and the names of it that they give."""
+    own = skeleton(worn(points))
+    gives = own.points if _as_it_is(points, own) else points.map_to(own).exact
+    return own, frozenset(gives) & {m.name for m in fullbody(markers=own.name).markers}
+
+
+def _as_it_is(points: Skeleton, own: Skeleton) -> bool:
+    return points.name == own.name and points.points == own.points
+
+
 def as_worn(markers: Markers, points: Skeleton) -> Markers:
     """Markers named by a skeleton as those of the set that :func:`worn` names; missing ones left out."""
-    name = worn(points)
-    if name != points.name:
-        markers = remap_markers(markers, points.map_to(skeleton(name)), approximate=False)
-    known = {m.name for m in fullbody(markers=name).markers}
+    own, known = wearable(points)
+    if not _as_it_is(points, own):
+        markers = remap_markers(markers, points.map_to(own), approximate=False)
     there = [bool(column.any()) for column in np.isfinite(markers.xyz[..., 0]).T]
     return markers.select(n for n, seen in zip(markers.names, there, strict=True) if seen and n in known)
 

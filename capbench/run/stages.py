@@ -31,13 +31,16 @@ from capbench.run.units import Unit, UnitError, pack, unpack
 from capbench.vision.faults import ViewFault
 from cohorts import formats
 from cohorts.bounded import shorten
+from cohorts.camera import Camera
 from cohorts.errors import CapbenchError, EnvironmentFault, RefusedError
 from cohorts.recording import BodyParameters, Keypoints, Markers, Motion, Trial
 from cohorts.skeleton import Skeleton, skeleton, skeleton_names
 from cohorts.store import Imported, open_cohort
 
 WORK = "capbench.run.stages:work"
-_READS = ("cohorts/formats", "capbench/run/nouns.py")
+_READS = ("cohorts/formats", "cohorts/camera.py", "cohorts/recording.py", "cohorts/remap.py",
+          "cohorts/skeleton.py", "cohorts/skeletons", "cohorts/values.py",
+          "capbench/run/nouns.py")  # fmt: skip
 _LOOKS = (*_READS, "capbench/models", "capbench/run/answers.py", "capbench/run/decoding.py",
           "capbench/run/inference.py", "capbench/vision/boxes.py", "capbench/vision/detector.py",
           "capbench/vision/subject.py", "capbench/vision/tracking.py")  # fmt: skip
@@ -46,9 +49,9 @@ _FITS = (*_READS, "capbench/biomech", "capbench/run/fitting.py")
 SOURCES: Mapping[str, tuple[str, ...]] = {
     "predict": _LOOKS,
     "noisy-truth": (*_READS, "capbench/run/noisy_truth.py"),
-    "read": (*_READS, "capbench/models/predictions.py", "capbench/biomech"),
-    "true-markers": (*_READS, "capbench/run/fitting.py"),
-    "markers": (*_READS, "capbench/vision", "capbench/run/fitting.py"),
+    "read": (*_FITS, "capbench/models/predictions.py"),
+    "true-markers": _FITS,  # points are told as those that the musculoskeletal model wears
+    "markers": (*_FITS, "capbench/vision"),
     "scale": _FITS,
     "motion": _FITS,
     "reference": (*_FITS, "capbench/run/reference.py"),
@@ -60,10 +63,10 @@ Context = Mapping[str, Any]
 @cache
 def version(stage: str) -> str:
     """Sixteen digits that change with any source that the stage's output follows from."""
-    root = Path(capbench.__file__).parent.parent
+    root, cohorts = Path(capbench.__file__).parent.parent, Path(formats.__file__).parent.parent
     digest = hashlib.sha256(Path(__file__).read_bytes())
     for name in SOURCES[stage]:
-        place = Path(formats.__file__).parent if name == "cohorts/formats" else root / name
+        place = (cohorts.parent if name.startswith("cohorts/") else root) / name
         for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
             if path.suffix in (".py", ".yaml", ".txt"):
                 digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
@@ -168,11 +171,17 @@ def predict(unit: Unit, context: Context, inputs: Inputs) -> bytes:
         reasons = "; ".join(f"{name}: {lost.reason}" for name, lost in found.lost.items())
         raise UnitError(reasons, fault=first.fault, kind=first.kind)
     lost = {name: [one.kind, one.fault, one.reason] for name, one in found.lost.items()}
-    return _keypoints(found.tracks, facts=found.facts, notes=found.notes, lost=lost)
+    return _keypoints(found.tracks, space=found.space, facts=found.facts, notes=found.notes, lost=lost)
 
 
-def _keypoints(tracks: Mapping[str, Keypoints], **about: Any) -> bytes:
+def _keypoints(
+    tracks: Mapping[str, Keypoints], *, space: Mapping[str, Markers] | None = None, **about: Any
+) -> bytes:
+    """Keypoints by camera, and what a 3D model saw in each camera's own axes."""
     arrays, told = nouns.put_tracks(tracks)
+    for name, seen in (space or {}).items():
+        arrays |= {f"space {name} {what}": array for what, array in nouns.put_markers(seen)[0].items()}
+    about["space"] = {name: list(seen.names) for name, seen in (space or {}).items()}
     return pack(
         arrays, {"kind": "keypoints", "tracks": told, "lost": {}, "facts": {}, "notes": [], **_plain(about)}
     )
@@ -277,6 +286,16 @@ def markers(unit: Unit, context: Context, inputs: Inputs) -> bytes:
         cameras = {name: camera for name, camera in cohort.cameras(trial).items() if name in tracks}
     missing = {name: lost[2] for name, lost in about["lost"].items()}
     notes = [*about["notes"], *(f"camera {name} is lost: {why}" for name, why in missing.items())]
+    if len(cameras) == 1 and about["space"]:
+        ((name, camera),) = cameras.items()
+        seen = nouns.get_markers(
+            {what: arrays[f"space {name} {what}"] for what in ("time", "xyz", "confidence")},
+            about["space"][name],
+        )
+        height = cohort.cohort.subject(trial.subject).height
+        made = _of_one_camera(seen, tracks[name], camera, unit.params, height=height)
+        notes.append("one camera: depth is what the model says")
+        return _markers(made, None, points=tracks[name].skeleton, notes=notes, facts=about["facts"])
     if unit.params["published"]:
         from capbench.vision.published import markers_published
 
@@ -299,6 +318,35 @@ def markers(unit: Unit, context: Context, inputs: Inputs) -> bytes:
         notes=[*notes, *found.notes],
         facts=facts,
     )
+
+
+#: metres: nobody is filmed from nearer, so points whose depth is less are relative to a root
+NEAREST = 0.5
+
+
+def _of_one_camera(
+    seen: Markers, track: Keypoints, camera: Camera, params: Mapping[str, Any], *, height: float | None
+) -> Markers:
+    """What a 3D model saw in a single camera, in the ground frame; see :mod:`capbench.vision.monocular`."""
+    from capbench.vision.monocular import markers_from_camera
+    from capbench.vision.smooth import cutoff_of, smooth
+
+    depth = seen.xyz[..., 2]
+    relative = not np.isfinite(depth).any() or float(np.nanmedian(depth)) < NEAREST
+    made = markers_from_camera(
+        seen.xyz,
+        seen.time,
+        track.skeleton,
+        camera,
+        confidence=seen.confidence,
+        root_relative=relative,
+        height=height,
+        up=params["up"],
+        floor=params["floor"],
+    )
+    steps = np.diff(made.time)
+    even = len(steps) > 2 and steps.max() <= 1.05 * steps.min()
+    return smooth(made, cutoff=cutoff_of(params["activity"])) if even else made
 
 
 def _of_views(lost: Mapping[str, Any], *, looked: bool) -> Callable[..., Any]:

@@ -43,9 +43,8 @@ _JOINTS: Mapping[str, tuple[str, ...]] = {
     "hip": ("hip",),
     "shoulder": ("shoulder", "acromion"),
 }
-_FEET = ("toe", "heel", "calcaneus", "metatarsal", "ankle", "malleolus")
-#: how high over the sole a foot's lowest point lies in a standing person, metres: ankles, or toes and heels
-_SOLE = {"ankle": 0.08, "malleolus": 0.08}
+_SOLES = ("toe", "heel", "calcaneus", "metatarsal")
+ANKLE = 0.08  #: metres of an ankle over the floor in a standing person
 _ROUNDS = 10
 
 
@@ -167,7 +166,9 @@ def _least_squares(rows: FloatArray, right: FloatArray, weight: FloatArray, enou
     h = np.einsum("tk,tkri,tkrj->tij", weight, rows, rows)
     g = np.einsum("tk,tkri,tkr->ti", weight, rows, right)
     found = np.full(g.shape, np.nan)
-    good = enough & (np.linalg.det(h) > 1e-12 * np.maximum(np.trace(h, axis1=1, axis2=2), 1e-12) ** 3)
+    good = enough & (
+        np.linalg.det(np.nan_to_num(h)) > 1e-12 * np.maximum(np.trace(h, axis1=1, axis2=2), 1e-12) ** 3
+    )
     found[good] = np.linalg.solve(h[good], g[good][..., None])[..., 0]
     return found
 
@@ -177,11 +178,11 @@ def _on_the_floor(xyz: FloatArray, skeleton: Skeleton) -> FloatArray:
 
     Where toes or heels are known they are the sole; ankles stand 8 cm over it.
     """
-    heights = []
-    for k, mark in enumerate(skeleton.landmarks):
-        if any(word in mark for word in _FEET):
-            over = next((h for word, h in _SOLE.items() if word in mark), 0.0)
-            heights.append(xyz[:, k, 1] - over)
+    marks = list(enumerate(skeleton.landmarks))
+    heights = [xyz[:, k, 1] for k, mark in marks if any(word in mark for word in _SOLES)]
+    heights = heights or [
+        xyz[:, k, 1] - ANKLE for k, mark in marks if any(w in mark for w in _JOINTS["ankle"])
+    ]
     if not heights:
         raise DifferentPoints(
             f"Expected feet to stand on the floor, got {skeleton.name} without.",

@@ -44,8 +44,11 @@ BLOCK = 0.25  #: seconds that errors hang together for
 #: independent errors that a trial's points and frames are worth when lags are compared; tests hold what
 #: follows from it against how often it is right
 PIECES = 15.0
+#: median error at the best lag, as a share of the picture's height, from which on sides may be swapped
+POOR = 0.003
 OVERLAP = 0.4  #: of the points that the lag with most points compares; lags with less don't count
 _FRAMES = {"curve": 120, "fit": 300}  # looked at, at most
+_POINTS = 60  # likewise
 _KAPPA = 3.0  # robust standard deviations at which an error's pull is down to a quarter
 
 
@@ -194,7 +197,8 @@ def _compare(rig: _Rig, a: int, b: int, max_offset: float) -> _Pair:
     if straight is None:
         return _Pair(0.0, 0.0, False)
     crossed = None
-    if (rig.flip != np.arange(len(rig.flip))).any():
+    poor = straight.least > POOR * rig.cameras[a].size[1]
+    if poor and (rig.flip != np.arange(len(rig.flip))).any():
         crossed = _curve(rig, a, b, max_offset, crossed=True)
     if crossed is not None and crossed.least < 0.5 * straight.least:
         return _Pair(crossed.lag, crossed.chance, True)
@@ -223,11 +227,14 @@ def _curve(rig: _Rig, a: int, b: int, max_offset: float, *, crossed: bool) -> _C
         return None
     f = fundamental(rig.cameras[a], rig.cameras[b])
     lags = np.arange(-steps, steps + 1)
-    errors = np.full((len(lags), len(rows), one.xy.shape[1]), np.nan)
+    points = np.unique(np.linspace(0, len(rig.flip) - 1, _POINTS).round().astype(int))
+    errors = np.full((len(lags), len(rows), len(points)), np.nan)
     for n, lag in enumerate(lags):
         inside = (rows + lag >= 0) & (rows + lag < total)
-        errors[n, inside] = epipolar(f, one.xy[rows[inside]], two.xy[rows[inside] + lag])
-    weight = one.confidence[rows] / max(float(np.median(one.confidence[one.confidence > 0])), 1e-9)
+        errors[n, inside] = epipolar(
+            f, one.xy[rows[inside]][:, points], two.xy[rows[inside] + lag][:, points]
+        )
+    weight = one.confidence[rows][:, points] / max(float(np.median(one.confidence[one.confidence > 0])), 1e-9)
     return _best(errors, np.minimum(weight, 1.0), lags, rig)
 
 

@@ -98,11 +98,12 @@ def test_a_cohort_that_was_moved_shares_every_unit(plain, twins, tmp_path) -> No
 
 def test_what_a_run_leaves(whole) -> None:
     files = contents(whole.out)
-    keys = sorted((*KEYS, *STATIC_KEYS))
+    keys = (*KEYS, *STATIC_KEYS)
     expected = {RUN_NAME, UNITS_NAME, FILE_NAME, "timing.json"}
-    expected |= {f"predictions/{key}{ending}" for key in keys for ending in (".keypoints.npz", ".trc")}
-    expected |= {f"predictions/{key}.mot" for key in KEYS}
-    expected |= {f"predictions/{person}/model.osim" for person in (ONE, OTHER)}
+    expected |= {f"predictions/keypoints/{key}.npz" for key in keys}
+    expected |= {f"predictions/markers/{key}.trc" for key in keys}
+    expected |= {f"predictions/motions/{key}.mot" for key in KEYS}
+    expected |= {f"predictions/models/{person}.osim" for person in (ONE, OTHER)}
     assert files.keys() == expected
 
 
@@ -354,7 +355,7 @@ def test_what_fails_is_in_the_result_and_costs_the_cap(plain, twins, tmp_path) -
     assert [x["failed"]["fault"] for x in lines if x["of"] == KEYS[2] and x["stage"] == "noisy-truth"] == [
         "cohort"
     ]
-    assert f"predictions/{KEYS[2]}.mot" not in contents(tmp_path / "run")
+    assert f"predictions/motions/{KEYS[2]}.mot" not in contents(tmp_path / "run")
 
 
 def test_nothing_at_all_is_refused_before_the_work(twins, tmp_path) -> None:

@@ -17,7 +17,9 @@ THREE = ("Cam1", "Cam2", "Cam3")
 
 
 def error_mm(found, offset=0.0, what="walk") -> float:
-    return 1e3 * float(np.nanmean(np.linalg.norm(found.markers.xyz - person(found.markers.time - offset, what), axis=-1)))
+    return 1e3 * float(
+        np.nanmean(np.linalg.norm(found.markers.xyz - person(found.markers.time - offset, what), axis=-1))
+    )
 
 
 @pytest.mark.truth("planted: offsets, a swap, a gap, an outlier and noise, all at once")
@@ -35,13 +37,17 @@ def test_everything_at_once_comes_out_right() -> None:
     found = markers_of(tracks, cameras, activity="walking")
     assert error_mm(found, offsets[found.sync.reference]) < 10
     assert found.facts["cameras"] == 3 and found.facts["views per marker"] > 2.9
-    assert 10 < found.swapped["Cam3"].any(axis=1).sum() < 30 and "left and right exchanged" in " ".join(found.notes)
+    assert 10 < found.swapped["Cam3"].any(axis=1).sum() < 30 and "left and right exchanged" in " ".join(
+        found.notes
+    )
     assert found.filled[:, 4].sum() >= 3 and found.filled[:, 5].sum() == 0
     assert (found.markers.confidence[found.filled] == 0.5).all()
     assert np.isfinite(found.covariance[np.isfinite(found.markers.xyz[..., 0])]).all()
     moved = {n: found.sync.offsets[n] - offsets[n] + offsets[found.sync.reference] for n in THREE}
     assert max(map(abs, moved.values())) < 0.3 / 50
-    assert found.facts["cut-off, Hz"] == 6.0 and found.facts["noise of a view, px"] == pytest.approx(2.0, rel=0.25)
+    assert found.facts["cut-off, Hz"] == 6.0 and found.facts["noise of a view, px"] == pytest.approx(
+        2.0, rel=0.25
+    )
 
 
 def test_synchronised_cameras_without_noise_are_the_truth_but_for_the_filter() -> None:
@@ -134,7 +140,7 @@ def test_missing_calibration() -> None:
 def test_calibration_of_another_place_two_cameras() -> None:
     cameras = rig()
     tracks = filmed(cameras, noise=1.0)
-    moved = replace(cameras["Cam1"], translation=cameras["Cam1"].translation + [0.0, 1.0, 0.3])
+    moved = replace(cameras["Cam1"], translation=cameras["Cam1"].translation + np.array([0.0, 1.0, 0.3]))
     with pytest.raises(faults.WrongCalibration, match="median reprojection error of"):
         markers_of(tracks, {**cameras, "Cam1": moved}, synchronised=True, max_offset=0.0)
 
@@ -154,9 +160,14 @@ def test_calibration_of_another_place_one_of_several(names) -> None:
 
 
 def test_all_calibrations_of_another_place() -> None:
-    cameras = rig(("a", "b", "c"), azimuths={"a": -60.0, "b": 0.0, "c": 100.0})
+    cameras = rig(THREE)
     tracks = filmed(cameras, noise=1.0)
-    shuffled = {one: replace(cameras[other], name=one) for one, other in ("ab", "bc", "ca")}
+    places = {
+        "Cam1": (20.0, (0.0, 1.6, 0.5)),
+        "Cam2": (-80.0, (0.5, 0.2, 0)),
+        "Cam3": (130.0, (0.0, 0.9, 0.0)),
+    }
+    shuffled = {n: rig([n], azimuths={n: azimuth}, target=aim)[n] for n, (azimuth, aim) in places.items()}
     with pytest.raises(faults.WrongCalibration, match="Expected views that fit each other"):
         markers_of(tracks, shuffled, synchronised=True, max_offset=0.0)
 
@@ -213,11 +224,13 @@ def test_different_skeletons() -> None:
 def test_another_person_in_one_view_makes_no_markers() -> None:
     cameras = rig()
     tracks = filmed(cameras, noise=1.0)
-    above = person(tracks["Cam3"].time) + [0.0, 0.6, 0.0]  # on a box
+    above = person(tracks["Cam3"].time) + np.array([0.0, 0.6, 0.0])  # on a box
     spoiled = {**tracks, "Cam3": replace(tracks["Cam3"], xy=cameras["Cam3"].project(above))}
     with pytest.raises(faults.WrongCalibration):
         markers_of(spoiled, cameras, synchronised=True, max_offset=0.0)
-    beside = person(tracks["Cam3"].time) + [0.3, 0.12, 0.4]  # nearly where the other stands: doubted at least
+    beside = person(tracks["Cam3"].time) + np.array(
+        [0.3, 0.12, 0.4]
+    )  # nearly where the other stands: doubted at least
     near = {**tracks, "Cam3": replace(tracks["Cam3"], xy=cameras["Cam3"].project(beside))}
     found = markers_of(near, cameras, synchronised=True, max_offset=0.0)
     assert any("fit each other badly" in note for note in found.notes)
