@@ -43,7 +43,7 @@ class Bench:
         except CapbenchError as error:
             assert not out.exists()
             return error
-        return evaluate(ready, out, means=Means(workers=0, store=store))
+        return evaluate(ready, out, means=Means(workers=0))
 
 
 def reasons(result: Result) -> str:

@@ -63,7 +63,9 @@ def ready(
 ) -> Evaluation:
     """Prepared: the cohort's truth with ``noise`` (pixels, white and bias), or ``files`` of predictions."""
     if files is not None:
-        return prepare(lambda c: Files(files, c.cohort.trials, None), open_cohort(cohort), options, store=store)
+        return prepare(
+            lambda c: Files(files, c.cohort.trials, None), open_cohort(cohort), options, store=store
+        )
     return prepare(
         lambda c: NoisyTruth(c, Noise(*noise), options.seed), open_cohort(cohort), options, store=store
     )
@@ -71,10 +73,12 @@ def ready(
 
 def run(evaluation: Evaluation, out: Path, *, workers: int = 0, **rest: Any) -> Result:
     """Do it, with the store that it was prepared with."""
-    means = Means(workers=workers, store=evaluation.store.root, **rest.pop("means", {}))
+    means = Means(workers=workers, **rest.pop("means", {}))
     return evaluate(evaluation, out, means=means, **rest)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Each file below a folder."""
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
+    }

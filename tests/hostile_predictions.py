@@ -50,11 +50,9 @@ def case(kind: Kind, says: str = "", outcome: str | None = None) -> Callable[[An
 
 def write_good(folder: Path, run: Path, kind: Kind) -> Path:
     """The predictions of a run as one kind of file for each trial (angles: without the standing one)."""
-    endings = {"keypoints": ".keypoints.npz", "markers": ".trc", "motion": ".mot", "body": ".mot"}
-    source = run / "predictions"
-    for path in sorted(source.rglob("*" + endings[kind])):
-        place = path.relative_to(source)
-        target = folder / place.parent / (place.name.removesuffix(endings[kind]) + ENDING[kind])
+    source = run / "predictions" / {"motion": "motions", "body": "motions"}.get(kind, kind)
+    for path in sorted(path for path in source.rglob("*") if path.is_file()):
+        target = (folder / path.relative_to(source)).with_suffix(ENDING[kind])
         target.parent.mkdir(parents=True, exist_ok=True)
         if kind == "body":
             formats.write(target, standing(formats.read(path)[1].time))

@@ -21,11 +21,16 @@ if TYPE_CHECKING:
     from capbench.run.sources import Source
     from cohorts.store import Imported
 
-DEFAULT_MODEL = "capbench:noisy-truth"
+
+def default_model() -> str:
+    """The built-in model where this installation holds one, else the self-test; asked only when needed."""
+    from capbench.models.registry import default_model as known
+
+    return known()
 
 
 @click.command("evaluate")
-@click.argument("model", default=DEFAULT_MODEL, shell_complete=completes(model_names))
+@click.argument("model", default=default_model, shell_complete=completes(model_names))
 @click.option(
     "--cohort",
     metavar="COHORT",

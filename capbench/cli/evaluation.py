@@ -79,6 +79,7 @@ class Choices:
     options: Options
     means: Means
     out: Path | None
+    store: Path | None
     only_plan: bool
     force: bool
     as_json: bool
@@ -111,10 +112,16 @@ class Choices:
             scheduler=given["scheduler"],
             limits=Limits(given["unit_time"], int(given["unit_memory"] * GB)),
             fresh=given["fresh"],
-            store=given["store"],
         )
         return cls(
-            options, means, given["out"], given["only_plan"], given["force"], given["as_json"], given["quiet"]
+            options,
+            means,
+            given["out"],
+            given["store"],
+            given["only_plan"],
+            given["force"],
+            given["as_json"],
+            given["quiet"],
         )
 
 
@@ -201,9 +208,11 @@ def perform(source: Callable[[Imported], Source], cohort: Imported, choices: Cho
     from capbench.run.evaluate import default_out, prepare
     from capbench.run.plan import describe
 
-    evaluation = prepare(source, cohort, choices.options, store=choices.means.store)
+    evaluation = prepare(source, cohort, choices.options, store=choices.store)
     if choices.only_plan:
-        click.echo(describe(evaluation.plan(), workers=max(1, choices.means.workers)))
+        click.echo(
+            describe(evaluation.plan(fresh=choices.means.fresh), workers=max(1, choices.means.workers))
+        )
         return
     out = choices.out or default_out(evaluation.source, cohort)
     failed = run_and_report(evaluation, out, choices)

@@ -31,6 +31,8 @@ PREFIX = "capbench:"
 SOURCES: Mapping[str, str] = {
     "noisy-truth": "the cohort's true landmarks, projected, with declared pixel noise: a self-test, no model"
 }
+#: what is evaluated unless something else is asked for: the first of these that this installation holds
+DEFAULTS = ("mini-52", "noisy-truth")
 #: endings of files of weights
 WEIGHTS = (".onnx", ".pth", ".safetensors", ".pt", ".torchscript")
 
@@ -176,6 +178,12 @@ def model_names() -> tuple[str, ...]:
     own = [path.parent.name for path in BUILTIN.glob(f"*/{FILE_NAME}")]
     builtin = [PREFIX + name for name in sorted({*own, *SOURCES})]
     return (*builtin, "mediapipe", *sorted(_entry_points()))
+
+
+def default_model() -> str:
+    """What to evaluate unless something else is asked for: the model that comes along, or the self-test."""
+    here = model_names()
+    return next(PREFIX + name for name in DEFAULTS if PREFIX + name in here)
 
 
 def is_builtin_source(spec: str | os.PathLike[str]) -> bool:

@@ -358,14 +358,13 @@ def _causes(evaluation: Evaluation, found: Collected, scored: Scored) -> list[Ca
     causes = []
     for swap, answers in found.swapped.items():
         again = scoring.score(answers.motions, found.truths, evaluation.scored).summary
-        value = again.cohort.score
+        # a trial that failed on this way alone would count as an error of the swapped stage
+        whole_way = answers.motions.keys() >= found.answers.motions.keys()
+        value = again.cohort.score if whole_way else None
+        brings = None if value is None else value if swap == "solver" else whole - value
+        rows = {name: line.score for name, line in again.by_coordinate.items()} if whole_way else {}
         causes.append(
-            Cause(
-                stage=swap,  # type: ignore[arg-type]  # of SWAPS
-                value=value,
-                brings=value if swap == "solver" else whole - value,
-                coordinates={name: line.score for name, line in again.by_coordinate.items()},
-            )
+            Cause(stage=swap, value=value, brings=brings, coordinates=rows)  # type: ignore[arg-type]  # of SWAPS
         )
     return causes
 

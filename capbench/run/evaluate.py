@@ -28,7 +28,7 @@ from capbench.run import collect, export
 from capbench.run.executors import Executor, Limits, Progress, run_units
 from capbench.run.plan import Plan, make_plan
 from capbench.run.reference import STATIC, cache_folder
-from capbench.run.result import FILE_NAME, TIMING_NAME, Result, write_result
+from capbench.run.result import FILE_NAME, REPORT_NAME, TIMING_NAME, Result, write_result
 from capbench.run.sources import Source
 from capbench.run.stages import SOURCES, WORK, version
 from capbench.run.store import Store
@@ -91,7 +91,6 @@ class Means:
     workers, executor, scheduler : see :func:`capbench.run.executors.run_units`
     limits : of one unit
     fresh : compute again what is kept
-    store : where outputs are kept; default: capbench's cache
     """
 
     workers: int = 1
@@ -99,7 +98,6 @@ class Means:
     scheduler: str | None = None
     limits: Limits = field(default_factory=Limits)
     fresh: bool = False
-    store: Path | None = None
     told: Told | None = None
 
 
@@ -143,9 +141,9 @@ class Evaluation:
         """What workers must be told."""
         return {"cohort": str(self.cohort.folder), "source": dict(self.source.context)}
 
-    def plan(self) -> Plan:
-        """What it will cost, from what such units cost before."""
-        return make_plan(self.units, self.store)
+    def plan(self, *, fresh: bool = False) -> Plan:
+        """What it will cost, from what such units cost before; ``fresh``: all of it again."""
+        return make_plan(self.units, self.store, fresh=fresh)
 
     def settings(self) -> dict[str, Any]:
         """Every choice that changes a number."""
@@ -322,8 +320,10 @@ def _claim(out: Path, told: Mapping[str, Any], command: Sequence[str], *, force:
                 file=out,
                 fix="give another --out, or --force to put this run in its place",
             )
-        if not same:
+        if not same:  # nothing of another run is left to be taken for this one's
             shutil.rmtree(out / "predictions", ignore_errors=True)
+            for name in (FILE_NAME, TIMING_NAME, REPORT_NAME, UNITS_NAME):
+                (out / name).unlink(missing_ok=True)
     elif out.is_dir() and any(out.iterdir()):
         raise CapbenchError(
             f"Expected a new folder, an empty one or that of a run, got one without {RUN_NAME}.",

@@ -50,7 +50,12 @@ class Check:
 
 
 def selftest(
-    cohort: Imported, folder: Path, *, means: Means | None = None, told: Callable[[str], None] | None = None
+    cohort: Imported,
+    folder: Path,
+    *,
+    means: Means | None = None,
+    store: Path | None = None,
+    told: Callable[[str], None] | None = None,
 ) -> list[Check]:
     """Run every known answer on an exact cohort; what they write goes below ``folder``."""
     if not cohort.card.reference.exact:
@@ -61,7 +66,7 @@ def selftest(
     for name, source, options, expected in _known(cohort, folder):
         if told is not None:
             told(name)
-        evaluation = prepare(lambda _, made=source: made, cohort, options)  # type: ignore[misc]
+        evaluation = prepare(lambda _, made=source: made, cohort, options, store=store)  # type: ignore[misc]
         result = evaluate(evaluation, folder / "runs" / name.replace(" ", "-"), means=means)
         checks.append(expected(name, result))
     checks.append(_rises([c for c in checks if c.name.startswith("noise")]))

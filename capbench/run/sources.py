@@ -183,8 +183,8 @@ class NoisyTruth:
                 fix="a cohort of the synthetic clinic (capbench cohort list), or another model",
             )
         params = {
-            "trial": trial.key, "cameras": list(cameras), "white": self.noise.white, "bias": self.noise.bias,
-            "seed": self.seed, "clock": self.clock,
+            "trial": trial.key, "cameras": list(cameras), "white": float(self.noise.white),
+            "bias": float(self.noise.bias), "seed": self.seed, "clock": self.clock,
         }  # fmt: skip
         return Unit(
             "noisy-truth", trial.key, inputs, params, version("noisy-truth"), size=float(len(cameras))

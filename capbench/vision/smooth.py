@@ -24,7 +24,7 @@ ORDER = 2  #: of one pass
 #: Walking's markers hold 99.7 % of their power below 6 Hz (Winter, Sidwall & Hobson 1974), which gait
 #: laboratories use; OpenCap filters gait at 12 Hz and leaves all else as it is. On LabValidation's subject 4,
 #: seen by two made-up phones with 2 px of noise, markers come out best at 5 Hz (walking), 3 Hz (squats) and
-#: 6 to 8 Hz (drop jump), within 3 % at what stands here; without noise these cost 0.6, 0.4 and 0.6 mm. Rather too
+#: 6 to 8 Hz (drop jump), within 3 % at what stands here; without noise these cost 0.5 mm. Rather too
 #: little is filtered than too much: a landing's peak is what is looked for.
 CUTOFFS: Mapping[str, float] = {
     "walking": 6.0,

@@ -36,9 +36,9 @@ from cohorts.skeleton import Skeleton
 from cohorts.values import FloatArray, IntArray
 
 #: log-likelihood per frame that a view must win to be swapped, and that a group must to differ from its body;
-#: the hips' points lie so close together that steady errors of 5 pixels look like a swap, and detectors swap
-#: hips with the rest
-PRICE, ALONE, ALONE_HIPS = 2.0, 4.0, 8.0
+#: points of hips and head lie so close together that steady errors of 5 pixels look like swaps; detectors
+#: swap them with the rest
+PRICE, ALONE, ALONE_CLOSE, CLOSE = 2.0, 4.0, 8.0, ("head", "hips")
 VOTE = 12.0  #: most that one group can say about the whole body in a frame
 JUMP = 20.0  #: most that a jump of one group in one view can cost
 CEILING = 8.0  #: most that one pair of views of one point can cost: 4 standard deviations
@@ -100,7 +100,7 @@ def repair_swaps(tracks: Mapping[str, Keypoints], cameras: Mapping[str, Camera])
     jumps = sum(np.minimum(step, VOTE) for _, step in costs.values())
     body = _readings((np.asarray(votes), np.asarray(jumps)), None, PRICE)  # (T, C)
     readings = {
-        name: _readings(each, body, ALONE_HIPS if name == "hips" else ALONE) for name, each in costs.items()
+        name: _readings(each, body, ALONE_CLOSE if name in CLOSE else ALONE) for name, each in costs.items()
     }
     swapped = np.zeros(views.seen.shape, bool)
     for name, points in groups.items():

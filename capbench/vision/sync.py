@@ -37,7 +37,7 @@ from cohorts.recording import Keypoints
 from cohorts.values import FloatArray, IntArray
 
 MAX_OFFSET = 2.0  #: seconds
-SURE = 0.5  #: confidence below which an offset is not used
+SURE = 0.75  #: confidence below which an offset is not used
 CONTRADICTED = 0.95  #: confidence needed to overrule a card that says the cameras are synchronised
 FEWEST = 8  #: frames needed
 BLOCK = 0.25  #: seconds that errors hang together for

@@ -1,4 +1,4 @@
-"""What the tests of evaluations share: a tiny made cohort, a model that knows it by heart, and its results."""
+"""What the tests of evaluations share: a model that knows a tiny cohort by heart, people, and results."""
 
 from dataclasses import dataclass
 from pathlib import Path

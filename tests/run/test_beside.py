@@ -113,7 +113,7 @@ def test_a_skeleton_of_fewer_points_is_held_against_those_it_has(cohort, trials,
 
 def test_points_that_mark_nothing_true_have_no_score(cohort, trials, truth) -> None:
     points = skeleton("mano-21")
-    tracks = {key: {c: Keypoints(c, t.time, np.zeros((len(t), len(points), 2)), points) for c, t in own.items()}
+    tracks = {key: {c: Keypoints(c, t.time, np.zeros((len(t), 21, 2)), points) for c, t in own.items()}
               for key, own in truth.items()}  # fmt: skip
     for row in pixels(cohort, trials, tracks).values():
         assert row.value is None and row.coverage == 0
@@ -223,7 +223,7 @@ def test_points_of_another_skeleton_are_held_against_the_same_landmarks(name, co
 def test_a_point_that_was_never_found_is_unanswered(cohort, trials, places) -> None:
     markers = {}
     for key, true in places.items():
-        xyz = true.xyz + [0.01, 0, 0]
+        xyz = true.xyz + np.array([0.01, 0, 0])
         if key == KEYS[0]:
             xyz[:, :13] = np.nan
         markers[key] = as_worn(Markers(true.time, true.names, xyz), TRUE), TRUE

@@ -217,7 +217,7 @@ def test_a_folder_that_is_no_run_is_refused_even_if_forced(plain, twins, tmp_pat
     (tmp_path / "file").write_text("x")
     evaluation = ready(twins, plain / "store")
     for force in (False, True):
-        with pytest.raises(CapbenchError, match="without run.json"):
+        with pytest.raises(CapbenchError, match="without run\\.json"):
             run(evaluation, tmp_path / "home", force=force)
         with pytest.raises(CapbenchError, match="got a file"):
             run(evaluation, tmp_path / "file", force=force)

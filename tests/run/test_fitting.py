@@ -16,9 +16,9 @@ from cohorts.recording import Markers, Motion, Subject
 from cohorts.skeleton import Skeleton, skeleton
 
 POINTS = skeleton("synthpose-52")
-TURNS = {"pelvis_tilt": 6, "hip_flexion_r": 35, "hip_adduction_l": 8, "knee_angle_r": 50, "knee_angle_l": 40,
-         "ankle_angle_r": 15, "lumbar_extension": 8, "lumbar_rotation": 10, "arm_flex_r": 30, "elbow_flex_l": 40,
-         "hip_flexion_l": 30, "hip_rotation_r": 9}  # fmt: skip
+TURNS = {"pelvis_tilt": 6, "hip_flexion_r": 35, "hip_adduction_l": 8, "knee_angle_r": 50,
+         "knee_angle_l": 40, "ankle_angle_r": 15, "lumbar_extension": 8, "lumbar_rotation": 10,
+         "arm_flex_r": 30, "elbow_flex_l": 40, "hip_flexion_l": 30, "hip_rotation_r": 9}  # fmt: skip
 
 
 def model(points: str = "synthpose-52") -> Model:
@@ -233,12 +233,16 @@ def test_frames_that_show_too_little_have_no_angles(walk) -> None:
     found = solve_trial(true, Markers(markers.time, markers.names, xyz))
     missing = np.isnan(found.motion.values).all(axis=1)
     assert missing.nonzero()[0].tolist() == [5, 7]
-    np.testing.assert_allclose(found.motion.column("knee_angle_r")[3], motion.column("knee_angle_r")[3], atol=1e-4)
+    np.testing.assert_allclose(
+        found.motion.column("knee_angle_r")[3], motion.column("knee_angle_r")[3], atol=1e-4
+    )
     assert found.notes[0] == "2 of 12 frames show too few points"
     assert found.facts["frames solved %"] == pytest.approx(100 * 10 / 12)
-    with pytest.raises(CapbenchError, match="half of the 52 points.*none of 12"):
-        solve_trial(true, Markers(markers.time, markers.names, np.where(np.arange(52)[:, None] < 25, xyz, np.nan)))
-    with pytest.raises(CapbenchError, match="at least 3 markers.*got 2"):
+    with pytest.raises(CapbenchError, match=r"half of the 52 points.*none of 12"):
+        solve_trial(
+            true, Markers(markers.time, markers.names, np.where(np.arange(52)[:, None] < 25, xyz, np.nan))
+        )
+    with pytest.raises(CapbenchError, match=r"at least 3 markers.*got 2"):
         solve_trial(true, markers.select(markers.names[:2]))
 
 
@@ -253,7 +257,7 @@ def test_coordinates_that_nothing_shows_are_held_and_named(walk) -> None:
 
 @pytest.mark.truth("closed form")
 def test_deviations_are_as_large_as_the_covariances_say_whatever_the_order(walk) -> None:
-    """Twice the deviation of all points is twice that of each angle; a point's own says something of its own."""
+    """Twice the deviation of all points is twice that of each angle; one point's own is felt near it."""
     true, _, markers = walk
     plain = np.tile(np.eye(3) * 0.005**2, (*markers.xyz.shape[:2], 1, 1))
     plain[:, markers.names.index("right_ankle")] *= 100

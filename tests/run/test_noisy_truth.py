@@ -54,7 +54,7 @@ def test_only_seed_trial_and_camera_decide_it() -> None:
     noise = Noise(1, 1)
     wanted = {(s, t, c): noisy(truth(c), noise, seed=s, trial=t).xy
               for s in (0, 1) for t in ("a/1", "a/2") for c in ("Cam1", "Cam3")}  # fmt: skip
-    np.random.seed(5)  # noqa: NPY002  # nor the global chance
+    np.random.seed(5)  # nor the global chance
     for s, t, c in reversed(list(wanted)):
         np.testing.assert_array_equal(noisy(truth(c), noise, seed=s, trial=t).xy, wanted[s, t, c])
     values = list(wanted.values())

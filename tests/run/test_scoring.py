@@ -1,4 +1,4 @@
-"""Scores against loops written from the protocol's words, planted offsets and lags, and silence that costs."""
+"""Scores against loops written from the protocol's words; planted offsets and lags; silence that costs."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -41,7 +41,8 @@ def moving(key: str, time: np.ndarray) -> np.ndarray:
     """Smooth angles (radians) and a height (metres) that differ from trial to trial, at any time."""
     random = np.random.default_rng(sum(map(ord, key)))
     size = np.array([0.2, 0.5, 0.6, 0.15, 0.05, 0.3])
-    middle = random.normal(0, 0.4, 6) + [2.9, 0, 0.5, 0, 0.9, 0]  # the first angle crosses half a turn
+    crossing = np.array([2.9, 0, 0.5, 0, 0.9, 0])  # the first angle passes half a turn
+    middle = random.normal(0, 0.4, 6) + crossing
     speed, phase = random.uniform(4, 7, 6), random.uniform(0, 6, 6)
     return middle + size * np.sin(speed * time[:, None] + phase)
 
@@ -65,7 +66,7 @@ def without_height(motions: Mapping[str, Motion]) -> dict[str, Motion]:
 
 
 def guesses(seed: int = 0) -> dict[str, Motion]:
-    """Wrong by some degrees, at other times, whole turns off, with gaps short and long, one beyond the cap."""
+    """Some degrees wrong, at other times, whole turns off, with gaps short and long, one beyond the cap."""
     random = np.random.default_rng(seed)
     found = {}
     for trial in TRIALS:
@@ -349,7 +350,8 @@ def test_a_missing_trial_costs_its_cap() -> None:
 # --- silence never pays --------------------------------------------------------------------------
 
 SETTINGS = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-BASE = {k: motion(m.time, moving(k, m.time) + 0.02 * np.random.default_rng(len(m)).normal(size=m.values.shape))
+NOISE = np.random.default_rng(8)
+BASE = {k: motion(m.time, moving(k, m.time) + 0.02 * NOISE.normal(size=m.values.shape))
         for k, m in truths().items()}  # fmt: skip
 
 

@@ -58,6 +58,8 @@ def test_the_self_test_says_that_it_is_no_model(cohort, store) -> None:
     assert set(unit.inputs) == {"keypoints:Cam1", "keypoints:Cam3"} and unit.stage == "noisy-truth"
     assert unit.params["seed"] == 4 and unit.params["trial"] == KEYS[0] and not unit.needs
     assert source.first(trial_of(cohort), ("Cam3",), store).key != unit.key
+    same = (NoisyTruth(cohort, Noise(w, 0.5), 4) for w in (2, 2.0))
+    assert {s.first(trial_of(cohort), CAMERAS, store).key for s in same} == {unit.key}
 
 
 def test_a_name_that_only_begins_like_it_is_refused(cohort) -> None:
@@ -92,7 +94,9 @@ def test_a_model_tells_workers_how_to_open_it_wherever_they_are(net, cohort, mon
     assert source_of(net.name, cohort, boxes="track").marks == ()
 
 
-def test_a_model_s_unit_depends_on_pictures_model_cameras_and_boxes(net, twins, cohort, store, tmp_path) -> None:
+def test_a_model_s_unit_depends_on_pictures_model_cameras_and_boxes(
+    net, twins, cohort, store, tmp_path
+) -> None:
     def unit(of=cohort, cameras=CAMERAS, spec=net, **options):
         return source_of(str(spec), of, **options).first(trial_of(of), cameras, store)
 
@@ -114,7 +118,8 @@ def test_a_model_s_unit_depends_on_pictures_model_cameras_and_boxes(net, twins, 
     points = changed(twins, tmp_path / "points", f"{walk}/Cam1/gait1.npz")
     assert unit(points, boxes="track").key == tracked.key
     assert unit(cameras=("Cam3",)).key != plain.key
-    copy = shutil.copy(net, tmp_path / "copy" if (tmp_path / "copy").mkdir() else tmp_path / "copy")
+    (tmp_path / "copy").mkdir()
+    copy = shutil.copy(net, tmp_path / "copy")
     assert unit(spec=copy).key == plain.key  # the same model in another place
     other = heatmap_net(tmp_path / "net.onnx", points=26)
     assert unit(spec=other).key != plain.key
@@ -159,7 +164,10 @@ def test_files_begin_the_way_of_the_trials_that_they_are_of(files, cohort, store
     assert again.first(trial_of(cohort), CAMERAS, store).key != units[0].key
     assert again.first(trial_of(cohort, KEYS[1]), CAMERAS, store).key == units[1].key
     assert again.about.sha256 != source.about.sha256
-    for other in (Files(files, cohort.cohort.trials, 30.0), Files(files, cohort.cohort.trials, 25.0, up="+z")):
+    for other in (
+        Files(files, cohort.cohort.trials, 30.0),
+        Files(files, cohort.cohort.trials, 25.0, up="+z"),
+    ):
         assert other.first(trial_of(cohort), CAMERAS, store).key != units[0].key
 
 

@@ -101,9 +101,10 @@ def test_a_new_source_changes_it_too(sources, versions) -> None:
 
 
 #: rooms that say what values and errors are; what a stage makes of them is its own
-PLAIN = ("cohorts/bounded.py", "cohorts/card.py", "cohorts/errors.py", "cohorts/store.py", "cohorts/strict.py",
-         "capbench/models/card.py", "capbench/run/stages.py", "capbench/run/units.py", "capbench/run/store.py",
-         "capbench/run/result.py", "capbench/__init__.py", "capbench/run/truths.py")  # fmt: skip
+PLAIN = ("cohorts/bounded.py", "cohorts/card.py", "cohorts/errors.py", "cohorts/store.py",
+         "cohorts/strict.py", "capbench/models/card.py", "capbench/run/stages.py", "capbench/run/units.py",
+         "capbench/run/store.py", "capbench/run/result.py", "capbench/__init__.py",
+         "capbench/run/truths.py")  # fmt: skip
 
 
 @contextmanager
@@ -170,7 +171,12 @@ def test_what_is_raised_becomes_a_typed_fault(raised, fault, kind) -> None:
 
 @pytest.mark.parametrize(
     "raised",
-    [UnitError("a", fault="cohort", kind="k"), EnvironmentFault("disk"), RefusedError("pickle"), KeyError("bug")],
+    [
+        UnitError("a", fault="cohort", kind="k"),
+        EnvironmentFault("disk"),
+        RefusedError("pickle"),
+        KeyError("bug"),
+    ],
 )
 @pytest.mark.parametrize("manager", [faults, of_cohort])
 def test_what_has_its_words_already_and_bugs_pass(raised, manager) -> None:

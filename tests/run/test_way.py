@@ -192,7 +192,9 @@ def test_a_person_s_height_and_mass_are_in_the_key_of_their_model(twins, tmp_pat
 # --- references ----------------------------------------------------------------------------------
 
 
-def test_an_exact_cohort_s_references_are_files_and_a_measured_one_s_are_solved_again(twins, tmp_path) -> None:
+def test_an_exact_cohort_s_references_are_files_and_a_measured_one_s_are_solved_again(
+    twins, tmp_path
+) -> None:
     assert ways(twins, tmp_path / "store").references() == {}
     shutil.copytree(twins, tmp_path / "cohort")
     edit(tmp_path / "cohort", lambda c: c["reference"].update(exact=False), "cohort.yaml")

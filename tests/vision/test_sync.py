@@ -115,7 +115,7 @@ def test_different_frame_rates() -> None:
 
 @pytest.mark.parametrize("height", [1.2, 2.4])
 def test_sides_swapped_in_one_view_throughout_don_t_matter(height) -> None:
-    # from one height, swapped legs lie on each other's epipolar lines; from another they don't, and it is seen
+    # from one height, swapped legs lie on each other's epipolar lines; from another it is seen
     cameras, offsets = rig(("Cam1",)) | rig(("Cam3",), height=height), {"Cam1": 0.0, "Cam3": 0.1}
     tracks = filmed(cameras, noise=1.0, offsets=offsets)
     tracks["Cam3"] = exchanged(tracks["Cam3"], np.ones(tracks["Cam3"].confidence.shape, bool))

@@ -16,7 +16,7 @@ from capbench.models.mmpose_text import Said, points_of, said
 from capbench.models.nets import names
 from capbench.models.nets.architecture import (
     Architecture,
-    HRNetSize,
+    ViTSize,
     architecture_of,
     from_options,
     to_options,
@@ -45,7 +45,7 @@ def open(card: ModelCard, folder: Path, *, device: str = "cpu", threads: int | N
 
     with about(path):
         net = load(made, names.to_ours(read_checkpoint(path).tensors))
-    convolves = isinstance(made.backbone, HRNetSize)
+    convolves = not isinstance(made.backbone, ViTSize)
     network = Network(net, device=device, threads=threads, channels_last=convolves)
 
     def run(batch: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
@@ -157,6 +157,6 @@ def _codec(made: Architecture, told: Said, notes: list[str]) -> Codec:
     if told.decoding is not None:
         kernel = told.kernel or Codec.model_fields["kernel"].default
         return Codec(kind="heatmap", decoding=told.decoding, sigma=told.sigma, kernel=kernel)
-    decoding: Decoding = "dark" if isinstance(made.backbone, HRNetSize) else "udp"
+    decoding: Decoding = "udp" if isinstance(made.backbone, ViTSize) else "dark"
     notes.append(f"decoding {decoding}, as published for such networks")
     return Codec(kind="heatmap", decoding=decoding)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from capbench.models.nets.pose import PoseNet
 
 Shapes = Mapping[str, tuple[int, ...]]  #: parameter name -> its shape
-COARSEST = 32  #: HRNet halves a picture five times
+COARSEST = 32  #: HRNet and FPN halve a picture five times
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +64,27 @@ class ViTSize:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FPNSize:
+    """A small feature pyramid (Lin et al. 2017), see :mod:`fpn`.
+
+    Attributes
+    ----------
+    width : channels of the merged features, which the head takes
+    stem : channels at 1/2 of the picture
+    stages : channels at 1/4, 1/8, 1/16 and 1/32
+    stage_blocks : residual blocks of each
+    """
+
+    width: int
+    stem: int = 16
+    stages: tuple[int, ...] = (32, 64, 96, 128)
+    stage_blocks: tuple[int, ...] = (1, 1, 2, 1)
+
+
+Backbone = HRNetSize | ViTSize | FPNSize
+
+
+@dataclass(frozen=True, kw_only=True)
 class HeadSize:
     """From features to one heatmap for each of ``points``, or to two rows of bins (SimCC).
 
@@ -89,7 +110,7 @@ class HeadSize:
         return "heatmap" if self.bins is None else "simcc"
 
 
-BACKBONES: dict[str, HRNetSize | ViTSize] = {
+BACKBONES: dict[str, Backbone] = {
     "hrnet-w18-small": HRNetSize(width=18, stem_blocks=2, blocks=2, modules=(1, 3, 2)),
     "hrnet-w32": HRNetSize(width=32),
     "hrnet-w48": HRNetSize(width=48),
@@ -98,6 +119,7 @@ BACKBONES: dict[str, HRNetSize | ViTSize] = {
     "vit-base": ViTSize(width=768, depth=12, heads=12),
     "vit-large": ViTSize(width=1024, depth=24, heads=16),
     "vit-huge": ViTSize(width=1280, depth=32, heads=16),
+    "fpn-mini": FPNSize(width=64),
 }  #: name -> size; ViTPose-small has 12 heads where DeiT-small has 6
 HEADS = {"conv": HeadSize(points=1), "deconv": HeadSize(points=1, deconv=(256, 256))} | {
     "simple": HeadSize(points=1, final_kernel=3, upsample=4)
@@ -108,14 +130,15 @@ HEADS = {"conv": HeadSize(points=1), "deconv": HeadSize(points=1, deconv=(256, 2
 class Architecture:
     """A whole network; ``input_size`` is (width, height) in pixels."""
 
-    backbone: HRNetSize | ViTSize
+    backbone: Backbone
     head: HeadSize
     input_size: tuple[int, int]
 
     def __post_init__(self) -> None:
-        if isinstance(self.backbone, HRNetSize) and any(side % COARSEST for side in self.input_size):
+        if not isinstance(self.backbone, ViTSize) and any(side % COARSEST for side in self.input_size):
+            name = "HRNet" if isinstance(self.backbone, HRNetSize) else "FPN"
             raise CapbenchError(
-                f"Expected an input size in multiples of {COARSEST} for HRNet, got {self.input_size}."
+                f"Expected an input size in multiples of {COARSEST} for {name}, got {self.input_size}."
             )
         if self.head.bins is not None and self.head.upsample != 1:
             raise CapbenchError("Expected a SimCC head without bilinear enlargement, got both.")
@@ -143,19 +166,19 @@ class Architecture:
 
 
 def architecture(
-    backbone: str | HRNetSize | ViTSize,
+    backbone: str | Backbone,
     *,
     points: int,
     input_size: tuple[int, int],
     head: str | HeadSize | None = None,
 ) -> Architecture:
-    """The architecture of that name; HRNet takes the head "conv" and ViT "deconv" unless told otherwise."""
+    """The architecture of that name; ViT takes the head "deconv" and others "conv" unless told otherwise."""
     if isinstance(backbone, str):
         if backbone not in BACKBONES:
             raise unknown_name("network", backbone, BACKBONES)
         backbone = BACKBONES[backbone]
     if head is None:
-        head = "conv" if isinstance(backbone, HRNetSize) else "deconv"
+        head = "deconv" if isinstance(backbone, ViTSize) else "conv"
     if isinstance(head, str):
         if head not in HEADS:
             raise unknown_name("head", head, HEADS)
@@ -165,7 +188,10 @@ def architecture(
 
 # --- as a card says it ------------------------------------------------------------------------------
 
-_LARGEST = {"width": 4096, "stem_width": 4096, "hidden": 16384, "heads": 256, "patch": 64, "upsample": 16}
+_LARGEST = {"width": 4096, "stem_width": 4096, "hidden": 16384, "heads": 256, "patch": 64, "upsample": 16} | {
+    "stem": 4096,
+    "stages": 4096,
+}
 _AT_MOST = 128  #: of whatever else is counted
 _BINS_AT_MOST = 16384
 
@@ -212,11 +238,11 @@ def to_options(made: Architecture) -> tuple[str, dict[str, Any]]:
     return name, options if heads[head] == default else {"head": head, **options}
 
 
-def _fields(size: HRNetSize | ViTSize | HeadSize) -> tuple[str, ...]:
+def _fields(size: Backbone | HeadSize) -> tuple[str, ...]:
     return tuple(field.name for field in fields_of(size))
 
 
-def _changes(made: HRNetSize | ViTSize | HeadSize, base: HRNetSize | ViTSize | HeadSize) -> dict[str, Any]:
+def _changes(made: Backbone | HeadSize, base: Backbone | HeadSize) -> dict[str, Any]:
     found = {key: getattr(made, key) for key in _fields(made) if getattr(made, key) != getattr(base, key)}
     return {key: list(value) if isinstance(value, tuple) else value for key, value in found.items()}
 
@@ -235,9 +261,9 @@ def _head_name(options: Mapping[str, Any]) -> str | None:
 def _checked(key: str, value: Any, default: Any) -> Any:
     """``value`` if it is a sensible one for the field ``key``."""
     limit = _BINS_AT_MOST if key == "bins" else _LARGEST.get(key, 4096 if key == "deconv" else _AT_MOST)
-    several = key in ("modules", "deconv", "bins")
+    several = key in ("modules", "deconv", "bins", "stages", "stage_blocks")
     values = value if several and isinstance(value, (list, tuple)) else [value]
-    length = {"modules": 3, "bins": 2}.get(key)
+    length = {"modules": 3, "bins": 2, "stages": 4, "stage_blocks": 4}.get(key)
     fits = isinstance(value, (list, tuple)) == several and (length is None or len(values) == length)
     if not fits or len(values) > 8 or not all(type(v) is int and 1 <= v <= limit for v in values):
         shape = f"{length or 'a few'} whole numbers" if several else "a whole number"
@@ -283,9 +309,14 @@ def architecture_of(
         return Architecture(
             backbone=hrnet, head=head, input_size=input_size or _hrnet_input(hrnet, head, notes)
         )
+    if "backbone.lateral.0.weight" in shapes:
+        fpn = _fpn_of(shapes)
+        head = _head_of(shapes, fpn.width, notes)
+        return Architecture(backbone=fpn, head=head, input_size=input_size or _fpn_input(head, notes))
     known = sorted({name.split(".")[0] for name in shapes})[:8]
     raise CapbenchError(
-        f"Expected the parameters of an HRNet or ViT with a heatmap head, got ones of {', '.join(known)}.",
+        "Expected the parameters of an HRNet or ViT, or of our FPN, with a heatmap head, got ones of "
+        f"{', '.join(known)}.",
         fix="run it as ONNX, TorchScript, a Python class, or through MMPose",
     )
 
@@ -313,6 +344,24 @@ def _hrnet_of(shapes: Shapes) -> HRNetSize:
         blocks=_count(shapes, r"backbone\.stage2\.0\.branches\.0\.(\d+)\."),
         modules=(stages[0], stages[1], stages[2]),
     )
+
+
+def _fpn_of(shapes: Shapes) -> FPNSize:
+    stages = sorted({int(m[1]) for name in shapes if (m := re.match(r"backbone\.stages\.(\d)\.", name))})
+    return FPNSize(
+        width=_shape(shapes, "backbone.lateral.0.weight", 4)[0],
+        stem=_shape(shapes, "backbone.stem.0.weight", 4)[0],
+        stages=tuple(_shape(shapes, f"backbone.stages.{i}.0.0.weight", 4)[0] for i in stages),
+        stage_blocks=tuple(_count(shapes, rf"backbone\.stages\.{i}\.(\d+)\.") - 1 for i in stages),
+    )
+
+
+def _fpn_input(head: HeadSize, notes: list[str]) -> tuple[int, int]:
+    if head.bins is not None:
+        notes.append("input size taken as half the number of SimCC bins (split ratio 2)")
+        return head.bins[0] // 2, head.bins[1] // 2
+    notes.append("input size 96x128: an FPN's parameters fit any")
+    return 96, 128
 
 
 def _hrnet_input(hrnet: HRNetSize, head: HeadSize, notes: list[str]) -> tuple[int, int]:

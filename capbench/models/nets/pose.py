@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from capbench.models.nets.architecture import Architecture, HRNetSize
+from capbench.models.nets.architecture import Architecture, FPNSize, HRNetSize
+from capbench.models.nets.fpn import FPN
 from capbench.models.nets.heads import HeatmapHead, SimCCHead
 from capbench.models.nets.hrnet import HRNet
 from capbench.models.nets.vit import ViT
@@ -31,6 +32,8 @@ class PoseNet(nn.Module):
         self.head: nn.Module
         if isinstance(size, HRNetSize):
             self.backbone = HRNet(size)
+        elif isinstance(size, FPNSize):
+            self.backbone = FPN(size)
         else:
             self.backbone = ViT(size, architecture.input_size, drop_path=drop_path)
         if head.bins is None:

@@ -1,0 +1,212 @@
+"""Batches for a training: which pictures make up each step, made ready ahead of it.
+
+Everything about a step's batch follows from the recipe's seed and the step's number, so a training that goes
+on after a kill sees what it would have seen, whatever number of threads prepare batches.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cohorts.errors import CapbenchError
+from cohorts.skeleton import Skeleton
+from synthpose.train_recipe import TrainRecipe
+
+HIDDEN, SEEN = 1, 2  #: what visibility says of a point inside the picture
+
+
+class Batch(NamedTuple):
+    """Pictures (n, h, w, 3) uint8 RGB, points (n, K, 2) float32 in their pixels, weight (n, K) float32."""
+
+    pictures: NDArray[np.uint8]
+    points: NDArray[np.float32]
+    weight: NDArray[np.float32]
+
+
+class Source(Protocol):
+    """Pictures by number, such as ``synthpose.shards.Shards``.
+
+    ``skeleton`` names the points. ``batch`` gives pictures, points, and for each point either its visibility
+    (uint8: 2 seen, 1 hidden, 0 outside or not labelled) or its weight (floats). A number may repeat.
+    """
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """Whose points it gives."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def batch(self, numbers: NDArray[np.int64], /) -> tuple[NDArray[np.uint8], NDArray[Any], NDArray[Any]]:
+        """Pictures, points and visibility or weight of these numbers."""
+        ...
+
+
+#: changes a batch; every random choice comes from the generator
+Augment = Callable[[Batch, np.random.Generator], Batch]
+
+
+def chosen(given: Skeleton, wanted: Skeleton) -> list[int]:
+    """Which of ``given``'s points are ``wanted``'s, by landmark."""
+    found = given.map_to(wanted)
+    if len(found.exact) != len(wanted):
+        lacking = [point for point in wanted.points if point not in found.exact]
+        raise CapbenchError(
+            f"Expected pictures with all points of {wanted.name}, but those of {given.name} lack "
+            f"{', '.join(lacking[:4])}.",
+            fix="train a skeleton whose points they have, or mix in a source that labels them",
+        )
+    return [given.index(found.exact[point]) for point in wanted.points]
+
+
+@dataclass
+class Order:
+    """Which of ``count`` pictures step s is made of: all of them once, in chance order, then again.
+
+    Process ``rank`` of ``world`` takes its share of each step's ``batch``.
+    """
+
+    count: int
+    batch: int
+    seed: int
+    rank: int = 0
+    world: int = 1
+    _orders: dict[int, NDArray[np.int64]] = field(default_factory=dict, repr=False)
+
+    def __call__(self, step: int) -> NDArray[np.int64]:
+        """(batch / world,) numbers."""
+        places = step * self.batch + np.arange(self.rank, self.batch, self.world)
+        return np.array([self._epoch(int(p) // self.count)[int(p) % self.count] for p in places])
+
+    def _epoch(self, epoch: int) -> NDArray[np.int64]:
+        orders = self._orders  # several threads may ask: replaced as a whole, never changed
+        if epoch not in orders:
+            made = np.random.default_rng([self.seed, 1, epoch]).permutation(self.count)
+            orders = {k: v for k, v in orders.items() if abs(k - epoch) <= 1} | {epoch: made}
+            self._orders = orders
+        return orders[epoch]
+
+
+@dataclass
+class Feed:
+    """A recipe's batches by step."""
+
+    recipe: TrainRecipe
+    source: Source
+    order: Order
+    augment: Augment | None = None
+
+    def __post_init__(self) -> None:
+        self.columns = chosen(self.source.skeleton, self.recipe.points)
+        points = self.source.skeleton.points
+        own = self.recipe.loss.points
+        self.by_point = np.array([own.get(name, 1.0) for name in self.recipe.points.points], np.float32)
+        self._all = self.columns == list(range(len(points)))
+
+    def __call__(self, step: int) -> Batch:
+        """The batch of a step: of this process, with this recipe's points and weights, augmented."""
+        made = self.plain(self.order(step))
+        if self.augment is not None:
+            made = self.augment(made, np.random.default_rng([self.recipe.seed, 2, step, self.order.rank]))
+        points, weight = made.points, made.weight
+        if not self._all:
+            points, weight = points[:, self.columns], weight[:, self.columns]
+        return Batch(made.pictures, points, weight * self.by_point)
+
+    def plain(self, numbers: NDArray[np.int64]) -> Batch:
+        """Pictures as they are, with all points of the source."""
+        pictures, points, given = self.source.batch(numbers)
+        points = np.asarray(points, np.float32)
+        weight = weights(given, hidden=self.recipe.loss.hidden)
+        usable = np.isfinite(points).all(-1)
+        return Batch(pictures, np.where(usable[..., None], points, 0), np.where(usable, weight, 0))
+
+
+def weights(given: NDArray[Any], *, hidden: float) -> NDArray[np.float32]:
+    """Weights of points from their visibility; weights stay as they are."""
+    if given.dtype.kind in "ui":
+        return np.where(given >= SEEN, 1, np.where(given == HIDDEN, hidden, 0)).astype(np.float32)
+    return given.astype(np.float32)
+
+
+T = TypeVar("T")
+
+
+def ahead(make: Callable[[int], T], steps: Iterable[int], *, workers: int, depth: int) -> Iterator[T]:
+    """``make`` of each step in order, up to ``depth`` of them made beforehand by so many threads.
+
+    An error of ``make`` is raised where its step is due.
+    """
+    if not workers:
+        yield from map(make, steps)
+        return
+    rest = iter(steps)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="feed")
+    waiting: deque[Future[T]] = deque()
+    try:
+        for step in rest:
+            waiting.append(pool.submit(make, step))
+            if len(waiting) > depth:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def ahead_in_processes(feed: Feed, steps: range, *, workers: int, depth: int) -> Iterator[Batch]:
+    """Likewise by worker processes, for pictures that take much of Python to prepare."""
+    from torch.utils.data import DataLoader
+
+    loader: Any = DataLoader(
+        _BySteps(feed, steps),  # type: ignore[arg-type]  # all that is asked of it
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=max(1, depth // workers),
+        multiprocessing_context="spawn",
+        collate_fn=_as_is,
+    )
+    return iter(loader)
+
+
+def _as_is(batch: Batch) -> Batch:
+    return batch
+
+
+@dataclass
+class _BySteps:
+    feed: Feed
+    steps: range
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __getitem__(self, place: int) -> Batch:
+        return self.feed(self.steps[place])
+
+
+class Waiting:
+    """Measures how long a loop waits for what it iterates over."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def over(self, items: Iterator[T]) -> Iterator[T]:
+        """``items``, the time until each added to ``seconds``."""
+        while True:
+            start = time.perf_counter()
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+            finally:
+                self.seconds += time.perf_counter() - start
+            yield item
