@@ -37,6 +37,7 @@ from cohorts.values import FloatArray
 from synthpose import overlay
 
 LOOKED_AT = 15  #: frames that a background is the median of
+KEPT = 60  #: frames of a video that are held in memory
 SMALLEST = 0.002  #: share of the picture that a person covers at least
 MOVED = 28  #: grey levels that a person differs from what is behind them
 
@@ -82,25 +83,32 @@ def on_video(model: Predictor, folder: Path, count: int) -> list[Any]:
         raise CapbenchError("Expected videos/*.mp4 below the folder, got none.", file=folder)
     tiles = []
     for k, video in enumerate(videos):
-        pictures = frames(video)
-        back = np.median(pictures[:: max(1, len(pictures) // LOOKED_AT)], axis=0).astype(np.uint8)
+        kept = frames(video)
+        back = np.median([picture for _, picture in kept[:: max(1, len(kept) // LOOKED_AT)]], axis=0)
         here = count // len(videos) + (k < count % len(videos))
-        for number in np.linspace(0.1, 0.9, here) * (len(pictures) - 1):
-            picture = pictures[round(number)]
-            box = moving(picture, back)
+        for share in np.linspace(0.1, 0.9, here):
+            number, picture = kept[round(share * (len(kept) - 1))]
+            box = moving(picture, back.astype(np.uint8))
             found = model.predict([picture], box[None])
             drawn = overlay.tile(
                 picture, box, model.card.points, found.points[0], found.confidence[0], sure=0.0
             )
-            tiles.append(overlay.captioned(drawn, f"{video.stem}, frame {round(number)}: real, no truth"))
+            tiles.append(overlay.captioned(drawn, f"{video.stem}, frame {number}: real, no truth"))
     return tiles
 
 
-def frames(video: Path) -> list[Any]:
-    """All frames, RGB."""
+def frames(video: Path) -> list[tuple[int, Any]]:
+    """At most ``KEPT`` frames, RGB, evenly over the video, each with its number."""
     from cohorts.formats import video as videos
 
-    return [picture for _, picture in videos.frames(video)]
+    kept: list[tuple[int, Any]] = []
+    step = 1
+    for number, (_, picture) in enumerate(videos.frames(video)):
+        if number % step == 0:
+            kept.append((number, picture))
+        if len(kept) > KEPT:
+            kept, step = kept[::2], 2 * step
+    return kept
 
 
 def moving(picture: Any, back: Any) -> FloatArray:

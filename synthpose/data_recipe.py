@@ -40,7 +40,9 @@ class DataRecipe(Strict):
     free_arms: Share = Field(default=0.25, description="Share of arms that are held anyhow.")
     front: Share = Field(default=0.4, description="Share of cameras before the person, others all round.")
     others: Share = Field(default=0.2, description="Share of pictures with a second person.")
-    aids: Share = Field(default=0.2, description="Share of walks with a walker or bars; of people with a cane.")
+    aids: Share = Field(
+        default=0.2, description="Share of walks with a walker or bars; of people with a cane."
+    )
     things: Share = Field(default=0.25, description="Share of pictures with things before the person.")
     smooth: Share = Field(
         default=0.4,

@@ -168,6 +168,16 @@ def export(
     return tuple(found)
 
 
+def write_torch(folder: Path, net: PoseNet, card: ModelCard) -> ModelCard:
+    """Weights and card of ``net`` as it is now in a new ``folder``, for route torch; nothing is checked."""
+    _make(folder)
+    write_safetensors(folder / WEIGHTS, tensors_of(net))
+    files = {WEIGHTS: sha256(folder / WEIGHTS)}
+    made = card.model_copy(update={"net": _net_of(net.architecture), "route": "torch", "files": files})
+    write_card(folder / FILE_NAME, made)
+    return made
+
+
 def _wanted(formats: Sequence[str], *, int8: bool) -> tuple[str, ...]:
     for name in formats:
         if name not in FORMATS:

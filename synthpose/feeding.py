@@ -11,14 +11,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cohorts.errors import CapbenchError
-from cohorts.skeleton import Skeleton
-from synthpose.train_recipe import TrainRecipe
+from cohorts.skeleton import Skeleton, skeleton
+
+if TYPE_CHECKING:
+    from synthpose.train_recipe import TrainRecipe
 
 HIDDEN, SEEN = 1, 2  #: what visibility says of a point inside the picture
 
@@ -50,8 +53,77 @@ class Source(Protocol):
         ...
 
 
-#: changes a batch; every random choice comes from the generator
-Augment = Callable[[Batch, np.random.Generator], Batch]
+@dataclass(frozen=True)
+class Held:
+    """A source whose pictures all lie in memory, or unpacked in a file: decoded once, not once a step."""
+
+    skeleton: Skeleton
+    pictures: NDArray[np.uint8]
+    points: NDArray[np.float32]
+    visible: NDArray[Any]
+    file: Path | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What worker processes get: the file instead of its gigabytes."""
+        if self.file is None:
+            return Held, (self.skeleton, self.pictures, self.points, self.visible)
+        return _mapped, (self.skeleton, self.points, self.visible, self.file)
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def batch(self, numbers: NDArray[np.int64], /) -> tuple[NDArray[np.uint8], NDArray[Any], NDArray[Any]]:
+        """See :class:`Source`."""
+        return self.pictures[numbers], self.points[numbers], self.visible[numbers]
+
+
+def held(source: Source, file: Path | None = None) -> Held:
+    """Everything of a source, read from its first picture to its last.
+
+    With ``file`` the pictures are unpacked into that .npy, which several processes share.
+    """
+    points, visible = [], []
+    pictures: NDArray[np.uint8] | None = None
+    for k in range(0, len(source), 256):
+        some, at, seen = source.batch(np.arange(k, min(k + 256, len(source))))
+        if pictures is None:
+            shape = (len(source), *some.shape[1:])
+            pictures = np.empty(shape, np.uint8) if file is None else _new_file(file, shape)
+        pictures[k : k + len(some)] = some
+        points.append(at.astype(np.float32))
+        visible.append(seen)
+    if pictures is None:
+        raise CapbenchError("Expected pictures to train on, got none.")
+    return Held(source.skeleton, pictures, np.concatenate(points), np.concatenate(visible), file)
+
+
+def _new_file(file: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    made: NDArray[np.uint8] = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
+    return made
+
+
+def _mapped(skeleton: Skeleton, points: NDArray[np.float32], visible: NDArray[Any], file: Path) -> Held:
+    return Held(skeleton, np.load(file, mmap_mode="r"), points, visible, file)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A folder of ``synthpose.shards`` as a source whose points are seen, hidden or outside."""
+
+    shards: Any
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """Whose points the folder has."""
+        return skeleton("synthpose-52")
+
+    def __len__(self) -> int:
+        return len(self.shards)
+
+    def batch(self, numbers: NDArray[np.int64], /) -> tuple[NDArray[np.uint8], NDArray[Any], NDArray[Any]]:
+        """See :class:`Source`."""
+        found: tuple[NDArray[np.uint8], NDArray[Any], NDArray[Any]] = self.shards.labelled(numbers)
+        return found
 
 
 def chosen(given: Skeleton, wanted: Skeleton) -> list[int]:
@@ -102,9 +174,12 @@ class Feed:
     recipe: TrainRecipe
     source: Source
     order: Order
-    augment: Augment | None = None
 
     def __post_init__(self) -> None:
+        from synthpose.augment import Augmenter
+
+        how = self.recipe.augment
+        self.augment = None if how is None else Augmenter(how, self.source.skeleton)
         self.columns = chosen(self.source.skeleton, self.recipe.points)
         points = self.source.skeleton.points
         own = self.recipe.loss.points
@@ -177,7 +252,7 @@ def ahead_in_processes(feed: Feed, steps: range, *, workers: int, depth: int) ->
     return iter(loader)
 
 
-def _as_is(batch: Batch) -> Batch:
+def _as_is(batch: Any) -> Any:
     return batch
 
 

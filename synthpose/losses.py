@@ -100,7 +100,7 @@ def squares(maps: Tensor, points: Tensor, weight: Tensor, sigma: float) -> Tenso
     That loss multiplies both sides by the weight, so that it counts squared, and divides by all cells of all
     maps, whether they are weighted or not.
     """
-    n, k, height, width = maps.shape
+    height, width = maps.shape[2:]
     axes = []
     for axis, cells in ((0, width), (1, height)):
         at = torch.arange(cells, dtype=torch.float32, device=maps.device)

@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from capbench.biomech.model import Model
+from cohorts.errors import CapbenchError
 from cohorts.recording import Motion
 from cohorts.values import FloatArray
 from synthpose.data_recipe import DataRecipe
@@ -26,6 +27,7 @@ from synthpose.recipe import chance
 #: below 2^31, and numpy's seed sequences take a seed's 32-bit words, so no stream of numbers is shared
 OWN_SEEDS = 2**32
 RATE = 20.0  #: moments a second that are kept of a motion
+DRAWS = 5  #: tries to draw a build
 STANDING = "standing"  #: a posture of its own beside the conditions: how everybody stands to be scaled
 STANDING_SHARE = 0.06
 SLOWEST, MILDEST = 3.0, 0.3  #: seconds of walking; severity of the mildest impairment
@@ -52,6 +54,17 @@ SHOULDER: Mapping[str, tuple[float, float]] = {
 def own_seed(random: np.random.Generator) -> int:
     """A seed that no cohort has."""
     return OWN_SEEDS + int(random.integers(2**62))
+
+
+def make_anybody(seed: int, group: str) -> Person:
+    """Somebody of a group; one whose build the mesh does not reach (one in some hundreds) is drawn again."""
+    for k in range(DRAWS):
+        try:
+            return make_person(draw_phenotype(seed, group=group, word="" if not k else str(k)))
+        except CapbenchError:
+            if k == DRAWS - 1:
+                raise
+    raise AssertionError("unreachable")
 
 
 @dataclass(frozen=True)
@@ -122,7 +135,7 @@ class Library:
         if number not in self._performers:
             random = chance(self.data.seed, "performer", number)
             group = tuple(GROUPS)[number % len(GROUPS)]
-            self._performers[number] = make_person(draw_phenotype(own_seed(random), group=group))
+            self._performers[number] = make_anybody(own_seed(random), group)
         return self._performers[number]
 
     def _perform(self, condition: str, variant: int) -> Moments:
@@ -192,7 +205,8 @@ def varied(
             for name, (low, high) in ARM.items():
                 values[names.index(f"{name}_{side}")] = random.uniform(low, high)
     ranges = [SHOULDER.get(_plain(c.name), c.range) for c in model.coordinates]
-    return np.clip(values, *np.array(ranges).T)
+    low, high = np.array(ranges).T
+    return np.asarray(np.clip(values, low, high))
 
 
 def _plain(name: str) -> str:

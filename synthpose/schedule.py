@@ -73,9 +73,7 @@ def groups(
         rate *= head_rate if name.startswith("head.") else 1.0
         decays = parameter.ndim > 1 and not name.endswith(".pos_embed")
         made.setdefault((rate, weight_decay if decays else 0.0), []).append(parameter)
-    return [
-        {"params": params, "rate": rate, "weight_decay": decay} for (rate, decay), params in made.items()
-    ]
+    return [{"params": params, "rate": rate, "weight_decay": decay} for (rate, decay), params in made.items()]
 
 
 def _blocks(net: nn.Module) -> Iterable[re.Match[str]]:

@@ -15,8 +15,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as package_version
 from multiprocessing import get_context
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -27,7 +30,7 @@ from cohorts.bounded import load_json, load_npz, read_bytes, replacing, write_te
 from cohorts.errors import CapbenchError, EnvironmentFault
 from synthpose.data_recipe import DataRecipe
 from synthpose.render import Float32Array
-from synthpose.shots import HIDDEN, POINTS, SEEN, Shot, decoded, draw_shot
+from synthpose.shots import POINTS, SEEN, Shot, decoded, draw_shot
 
 MANIFEST = "manifest.json"
 LAYOUT = "capbench training pictures 1"
@@ -35,8 +38,9 @@ ABOUT = 1024  #: pictures in a shard, or nearly: whole people
 SHARD_LIMIT = 2**31  #: bytes
 MOST = 10_000_000  #: pictures
 HELD = 8  #: shards that a reader keeps in memory
-#: weight of a point by its visibility: outside, hidden, seen
+#: weight of a point by its visibility: ``shots.OUTSIDE``, ``HIDDEN``, ``SEEN``
 WEIGHTS = np.array([0.0, 1.0, 1.0], np.float32)
+KINDS = {"jpeg": "u", "ends": "i", "points": "f", "visible": "u"}  #: of the numbers of a shard's arrays
 Pictures = NDArray[np.uint8]
 Told = Callable[[str], None]
 
@@ -132,6 +136,7 @@ def write_shards(
         "layout": LAYOUT,
         "recipe": json.loads(data.model_dump_json()),
         "recipe_sha256": data.digest,
+        "made_with": {name: version(name) for name in ("numpy", "opencv-python-headless")},
         "points": list(POINTS),
         "count": count,
         "shards": [
@@ -143,9 +148,7 @@ def write_shards(
     return Shards(folder)
 
 
-def _make_all(
-    data: DataRecipe, folder: Path, missing: Sequence[tuple[int, int]], workers: int
-) -> Any:
+def _make_all(data: DataRecipe, folder: Path, missing: Sequence[tuple[int, int]], workers: int) -> Any:
     whole = per_shard(data)
     if workers <= 1 or len(missing) < 2:
         for number, count in missing:
@@ -153,9 +156,14 @@ def _make_all(
         return
     # spawned, not forked: a fork of a process with threads may stop
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
-        jobs = [pool.submit(make_shard, data, folder, number, number * whole, count) for number, count in missing]
-        for job in as_completed(jobs):
-            yield job.result()
+        jobs = [
+            pool.submit(make_shard, data, folder, number, number * whole, count) for number, count in missing
+        ]
+        try:
+            for job in as_completed(jobs):
+                yield job.result()
+        finally:  # after a failure the rest is not waited for
+            pool.shutdown(cancel_futures=True)
 
 
 def _one_thread() -> None:
@@ -171,7 +179,7 @@ def make_shard(data: DataRecipe, folder: Path, number: int, first: int, count: i
     """Write one shard of ``count`` pictures from shot ``first`` on; returns its number."""
     shots = [draw_shot(data, first + k) for k in range(count)]
     with replacing(folder / shard_name(number), overwrite=True) as path, path.open("wb") as file:
-        np.savez(file, **_arrays(data, shots))
+        np.savez(file, allow_pickle=False, **_arrays(data, shots))
     return number
 
 
@@ -200,6 +208,14 @@ def _is_there(data: DataRecipe, folder: Path, number: int, count: int) -> bool:
             fix="choose another folder",
         )
     return len(arrays.get("ends", ())) == count
+
+
+def version(package: str) -> str:
+    """Of an installed package; a JPEG's bytes may depend on it."""
+    try:
+        return package_version(package)
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def _sha256(path: Path) -> str:
@@ -243,7 +259,7 @@ class Shards:
             files = [(str(s["file"]), int(s["pictures"]), str(s["sha256"])) for s in manifest["shards"]]
         except (KeyError, TypeError, ValueError, ValidationError) as error:
             raise CapbenchError(
-                f"Expected the manifest of a folder of training pictures, got something else ({error!s:.80}).",
+                f"Expected a manifest of training pictures, got something else ({error!s:.80}).",
                 file=path,
             ) from None
         if any(name != shard_name(k) or not 0 < n <= MOST for k, (name, n, _) in enumerate(files)):
@@ -251,6 +267,7 @@ class Shards:
         self.starts = np.cumsum([0, *(n for _, n, _ in files)])
         self.sha256 = {name: digest for name, _, digest in files}
         self._held: OrderedDict[int, _Held] = OrderedDict()
+        self._lock = Lock()
         if check:
             self.check()
 
@@ -268,7 +285,7 @@ class Shards:
                 )
 
     def batch(self, indices: ArrayLike) -> tuple[Pictures, Float32Array, Float32Array]:
-        """Pictures (n, h, w, 3) RGB, points (n, K, 2) pixels and weights (n, K): 0 for points not in sight."""
+        """Pictures (n, h, w, 3) RGB, points (n, K, 2) pixels and weights (n, K): 0 for points outside."""
         pictures, points, visible = self.labelled(indices)
         return pictures, points, WEIGHTS[visible]
 
@@ -298,28 +315,30 @@ class Shards:
         return pictures, points, visible
 
     def _shard(self, number: int) -> _Held:
-        if number in self._held:
+        with self._lock:  # several threads may ask
+            if number not in self._held:
+                while len(self._held) >= HELD:
+                    self._held.popitem(last=False)
+                self._held[number] = self._read(number)
             self._held.move_to_end(number)
             return self._held[number]
-        while len(self._held) >= HELD:
-            self._held.popitem(last=False)
+
+    def _read(self, number: int) -> _Held:
         path = self.folder / shard_name(number)
         arrays = load_npz(path)
-        count = int(self.starts[number + 1] - self.starts[number])
-        shapes = {"points": (count, len(self.points), 2), "visible": (count, len(self.points)), "ends": (count,)}
-        for name, shape in shapes.items():
-            if arrays.get(name, np.empty(0)).shape != shape:
-                raise CapbenchError(f"Expected {name} of shape {shape}.", file=path)
-        ends = arrays["ends"].astype(np.int64)
-        if (np.diff(ends, prepend=0) <= 0).any() or ends[-1] > arrays["jpeg"].size:
+        count, points = int(self.starts[number + 1] - self.starts[number]), len(self.points)
+        shapes = {"points": (count, points, 2), "visible": (count, points), "ends": (count,)}
+        for name in ("jpeg", *shapes):
+            array = arrays.get(name, np.empty(0))
+            shape = shapes.get(name, (array.size,))
+            if name not in arrays or array.shape != shape or array.dtype.kind != KINDS[name]:
+                raise CapbenchError(
+                    f"Expected {name} of shape {shape}, numbers of kind {KINDS[name]}, got {array.shape}, "
+                    f"{array.dtype}.",
+                    file=path,
+                )
+        ends, jpeg = arrays["ends"].astype(np.int64), arrays["jpeg"].astype(np.uint8, copy=False)
+        if (np.diff(ends, prepend=0) <= 0).any() or ends[-1] > jpeg.size:
             raise CapbenchError("Expected pictures one after the other.", file=path)
-        self._held[number] = _Held(
-            arrays["jpeg"].astype(np.uint8, copy=False),
-            ends,
-            arrays["points"].astype(np.float32, copy=False),
-            np.minimum(arrays["visible"].astype(np.uint8, copy=False), np.uint8(SEEN)),
-        )
-        return self._held[number]
-
-
-assert HIDDEN < SEEN < len(WEIGHTS)
+        visible = np.minimum(arrays["visible"].astype(np.uint8, copy=False), np.uint8(SEEN))
+        return _Held(jpeg, ends, arrays["points"].astype(np.float32, copy=False), visible)

@@ -15,6 +15,8 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +29,8 @@ from cohorts.values import FloatArray
 from synthpose import aids, sensor, things
 from synthpose.clothing import draw_outfit, dress, materials
 from synthpose.data_recipe import DataRecipe
-from synthpose.people import draw_phenotype
-from synthpose.person import MARKERS, Person, make_person
-from synthpose.postures import STANDING_SHARE, Library, Moments, hip_height, own_seed, varied
+from synthpose.person import MARKERS, Person
+from synthpose.postures import STANDING_SHARE, Library, Moments, hip_height, make_anybody, own_seed, varied
 from synthpose.recipe import chance
 from synthpose.render import Float32Array
 from synthpose.room import draw_room
@@ -144,18 +145,16 @@ def together(stages: Sequence[Stage], room: Room) -> Stage:
     made.material = np.concatenate([s.material + k for s, k in zip(stages, rows, strict=False)])
     made.part = np.concatenate([s.part + k for s, k in zip(stages, bodies, strict=False)])
     made.person = np.concatenate([s.person for s in stages])
-    colours, pattern, size, rough = (
-        np.concatenate([s.table[k] for s in stages]) for k in range(4)
-    )
+    colours, pattern, size, rough = (np.concatenate([s.table[k] for s in stages]) for k in range(4))
     made.table = (colours, pattern, size, rough)
     return made
 
 
 def make_dressed(seed: int, group: str, *, number: int = 1, cane: str = "") -> Dressed:
     """Somebody of a group, dressed; ``number`` 1 is the subject, 2 somebody else; a cane in hand r or l."""
-    phenotype = draw_phenotype(seed, group=group)
-    outfit = draw_outfit(seed, phenotype)
-    person = dress(make_person(phenotype), outfit)
+    bare = make_anybody(seed, group)
+    outfit = draw_outfit(seed, bare.phenotype)
+    person = dress(bare, outfit)
     leg = hip_height(person)
     if cane:
         stick = aids.cane(person, side=cane)
@@ -187,6 +186,29 @@ class Session:
     tolerance: FloatArray
     other: Dressed | None
     beside: Mapping[int, FloatArray]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A shot before the sensor.
+
+    Attributes
+    ----------
+    view, picture, finer : camera and crop; its light, on ``finer`` x ``finer`` pixels for each
+    marks : (52, 3) metres
+    points, visible, condition, person : as in a Shot
+    random : goes on with the sensor
+    """
+
+    view: Viewpoint
+    picture: Picture
+    finer: int
+    marks: FloatArray
+    points: FloatArray
+    visible: NDArray[np.int64]
+    condition: str
+    person: int
+    random: np.random.Generator
 
 
 class Studio:
@@ -233,7 +255,7 @@ class Studio:
         vertices[..., 1] += up[:, None]
         marks[..., 1] += up[:, None]
         shift = np.cumsum([0, *subject.stage.counts])
-        first = [vertices[0, a:b] for a, b in zip(shift, shift[1:], strict=False)]
+        first = [vertices[0, a:b] for a, b in pairwise(shift)]
         tolerance = tolerances(first, Markers(np.zeros(1), POINTS, marks[:1]))
         other = self._bystander(int(random.integers(BYSTANDERS))) if data.others else None
         with_other = np.flatnonzero(random.random(count) < data.others).tolist()
@@ -250,6 +272,17 @@ class Studio:
 
     def shot(self, number: int) -> Shot:
         """One picture."""
+        taken = self.take(number)
+        return Shot(
+            _developed(taken),
+            taken.points.astype(np.float32),
+            taken.visible.astype(np.uint8),
+            taken.condition,
+            taken.person,
+        )
+
+    def take(self, number: int) -> Taken:
+        """A shot as light, before the sensor."""
         data = self.data
         person, k = divmod(number, data.shots_per_person)
         session = self.session(person)
@@ -265,20 +298,14 @@ class Studio:
         whole = np.concatenate(vertices)
         scene = stage.pose(np.split(whole, np.cumsum(stage.counts)[:-1]))
         finer = 2 if random.random() < data.smooth else 1
-        camera = view.crop(finer)
         eye = View(straight(view.crop()), room)
-        _look(eye, camera, finer)
+        _look(eye, view.crop(finer), finer)
         picture = eye.see(scene)
         points = view.crop().project(marks)
         seen = eye.visible(picture, Markers(np.zeros(1), POINTS, marks[None]), 0, tolerance=session.tolerance)
         visible = np.where(view.inside(points), np.where(seen, SEEN, HIDDEN), OUTSIDE)
-        return Shot(
-            _developed(picture, view, finer, random),
-            points.astype(np.float32),
-            visible.astype(np.uint8),
-            session.moments[k].condition,
-            person,
-        )
+        condition = session.moments[k].condition
+        return Taken(view, picture, finer, marks, points, visible, condition, person, random)
 
     def _around(
         self, session: Session, k: int, view: Viewpoint, random: np.random.Generator
@@ -300,12 +327,13 @@ class Studio:
 
 def _look(eye: View, camera: Camera, finer: int) -> None:
     """Let a view of the crop look through its lens, with ``finer`` x ``finer`` pixels for each."""
+
+    def fine(a: NDArray[Any]) -> NDArray[Any]:
+        return np.ascontiguousarray(a.repeat(finer, axis=0).repeat(finer, axis=1))
+
     eye.camera = camera
     if finer > 1:
-        eye.empty, eye.beneath, eye.surface = (
-            np.ascontiguousarray(a.repeat(finer, axis=0).repeat(finer, axis=1))
-            for a in (eye.empty, eye.beneath, eye.surface)
-        )
+        eye.empty, eye.beneath, eye.surface = fine(eye.empty), fine(eye.beneath), fine(eye.surface)
 
 
 def _group(data: DataRecipe, random: np.random.Generator) -> str:
@@ -349,9 +377,9 @@ def _aids(session: Session, k: int, random: np.random.Generator, share: float) -
 # --- the sensor -----------------------------------------------------------------------------------
 
 
-def _developed(picture: Picture, view: Viewpoint, finer: int, random: np.random.Generator) -> bytes:
+def _developed(taken: Taken) -> bytes:
     """The crop as a compressed picture; black beyond the edges of the whole one."""
-    linear = picture.linear
+    linear, finer, random, view = taken.picture.linear, taken.finer, taken.random, taken.view
     if finer > 1:
         parts = [linear[a::finer, b::finer] for a in range(finer) for b in range(finer)]
         linear = np.float32(1 / len(parts)) * sum(parts[1:], parts[0])
@@ -394,7 +422,7 @@ def decoded(jpeg: bytes) -> NDArray[np.uint8]:
     return np.asarray(np.ascontiguousarray(found[..., ::-1]), np.uint8)
 
 
-def _cv2():  # type: ignore[no-untyped-def]
+def _cv2() -> Any:
     try:
         import cv2
     except ImportError as error:

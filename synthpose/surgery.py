@@ -1,16 +1,16 @@
 """Head surgery: a network of few points becomes one of many without forgetting what it sees.
 
-The backbone is kept. Of the head, whatever every point shares is kept too, and the rows that make one point's
-map are copied by landmark: a point that both skeletons have answers as before, to the bit. A point that is new
-starts as its nearest kin, the old point that is closest to it on a body of average size standing, plus a
-little noise, so that points with the same kin can part.
+The backbone is kept. Of the head, whatever every point shares is kept too, and the rows that make one
+point's map are copied by landmark: a point that both skeletons have answers as before. A point that is new
+starts as its nearest kin, the old point (in the middle of the body: also the pair) that is closest to it on a
+body of average size standing, plus a little noise, so that points with the same kin can part.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,7 @@ def grow(
     into: Tensors,
     seed: int = 0,
     noise: float = NOISE,
+    head: bool = True,
 ) -> dict[str, NDArray[Any]]:
     """The weights of a network for ``to_points``, made of those of one for ``from_points``.
 
@@ -44,12 +45,16 @@ def grow(
     tensors : weights under our names (``backbone.…``, ``head.…``)
     into : weights that the new network starts with otherwise; names and shapes come from them, and the rows
         of points that have no kin because the old skeleton lies in no known body
+    head : keep the head too; False: only the backbone, the head stays that of ``into``
     noise : standard deviation of what new rows are moved by, as a share of their kin's
     """
-    sources = kin(from_points, to_points)
+    sources = kin_of(from_points, to_points)
     random = np.random.default_rng([seed, 4])
     made: dict[str, NDArray[Any]] = {}
     for name, fresh in into.items():
+        if not head and name.startswith("head."):
+            made[name] = np.array(fresh)
+            continue
         old = tensors.get(name)
         if old is None and name.endswith(".num_batches_tracked"):
             old = fresh
@@ -68,45 +73,68 @@ def grow(
 def _rows(
     old: NDArray[Any],
     fresh: NDArray[Any],
-    sources: tuple[tuple[int | None, bool], ...],
+    sources: tuple[Kin, ...],
     random: np.random.Generator,
     noise: float,
 ) -> NDArray[Any]:
     made = np.array(fresh)
-    for row, (source, exact) in enumerate(sources):
-        if source is None:
-            continue
-        made[row] = old[source]
-        if not exact:
-            spread = float(old[source].std()) if old[source].ndim else 0.0
-            made[row] += (noise * spread * random.standard_normal(made[row].shape)).astype(made.dtype)
+    for row, kin in enumerate(sources):
+        if kin.exact:
+            made[row] = old[kin.rows[0]]
+        elif kin.rows:
+            start = old[list(kin.rows)].mean(0, dtype=old.dtype)
+            spread = float(start.std()) if start.ndim else 0.0
+            made[row] = start + (noise * spread * random.standard_normal(start.shape)).astype(start.dtype)
     return made
 
 
-def kin(from_points: Skeleton, to_points: Skeleton) -> tuple[tuple[int | None, bool], ...]:
-    """For each new point the old one it starts as, and whether that is the very same landmark."""
+class Kin(NamedTuple):
+    """What a new point starts as: the mean of these old ones (none: from nothing), or the very same one."""
+
+    rows: tuple[int, ...]
+    exact: bool
+
+
+def kin_of(from_points: Skeleton, to_points: Skeleton) -> tuple[Kin, ...]:
+    """Each new point's kin among the old ones.
+
+    A point in the body's middle looks alike from both sides, so its kin is a point of the middle or a pair.
+    """
     shared = from_points.map_to(to_points).exact
-    made: list[tuple[int | None, bool]] = []
-    for point, landmark in zip(to_points.points, to_points.landmarks, strict=True):
+    made = []
+    for point, landmark, side in zip(to_points.points, to_points.landmarks, to_points.sides, strict=True):
         if point in shared:
-            made.append((from_points.index(shared[point]), True))
+            made.append(Kin((from_points.index(shared[point]),), True))
         else:
-            made.append((_nearest(landmark, from_points), False))
+            made.append(Kin(_nearest(landmark, from_points, pairs=side == "middle"), False))
     return tuple(made)
 
 
-def _nearest(landmark: str, among: Skeleton) -> int | None:
-    """The point of ``among`` closest to a landmark on the standing body; None where one of them is not on it."""
+def _nearest(landmark: str, among: Skeleton, *, pairs: bool) -> tuple[int, ...]:
+    """The point or pair closest to a landmark on the standing body; empty where nothing is known of it."""
     at = standing().get(landmark)
-    places = [standing().get(name) for name in among.landmarks]
-    far = [np.inf if at is None or p is None else float(np.linalg.norm(p - at)) for p in places]
-    best = int(np.argmin(far)) if far else 0
-    return best if far and np.isfinite(far[best]) else None
+    if at is None:
+        return ()
+    choices: list[tuple[int, ...]]
+    if pairs:
+        choices = [(among.index(left), among.index(right)) for left, right in among.flip_pairs]
+        choices += [(k,) for k, side in enumerate(among.sides) if side == "middle"]
+    else:
+        choices = [(k,) for k in range(len(among))]
+    best: tuple[int, ...] = ()
+    shortest = np.inf
+    for rows in choices:
+        places = [standing().get(among.landmarks[k]) for k in rows]
+        known = [place for place in places if place is not None]
+        far = float(np.linalg.norm(np.mean(known, axis=0) - at)) if len(known) == len(rows) else np.inf
+        if far < shortest:
+            best, shortest = rows, far
+    return best
 
 
 @cache
 def standing() -> Mapping[str, FloatArray]:
-    """Landmark -> (3,) metres on our body of reference size, all its coordinates at their defaults."""
+    """Landmark -> (3,) metres on our body of reference size, upright, all angles 0."""
     from capbench.biomech import kinematics
     from capbench.biomech.body import fullbody, marker_sets
     from capbench.biomech.tree import build_tree

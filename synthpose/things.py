@@ -42,7 +42,7 @@ class Prop:
         """(V, 3) with its middle ``at`` (x, z) metres, turned to the left by ``facing`` radians."""
         c, s = np.cos(facing), np.sin(facing)
         turned = self.rest @ np.array([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]]).T
-        return np.asarray(turned + [at[0], 0.0, at[1]])
+        return np.asarray(turned + np.array([at[0], 0.0, at[1]]))
 
 
 class Standing(NamedTuple):
@@ -140,7 +140,9 @@ def about(eye: FloatArray, middle: FloatArray, random: np.random.Generator) -> S
     at = middle + near * way + aside * across
     kind = int(random.integers(5))
     if kind == 0:
-        prop = chair(float(random.uniform(0.35, 0.6)), bool(random.random() < 0.8), bool(random.random() < 0.3))
+        prop = chair(
+            float(random.uniform(0.35, 0.6)), bool(random.random() < 0.8), bool(random.random() < 0.3)
+        )
     elif kind == 1:
         prop = walker(float(random.uniform(0.6, 1.0)))
     else:

@@ -1,10 +1,10 @@
 """Training: from a recipe and pictures to weights, on a CPU, a GPU or several.
 
-A training writes into a folder of its own: ``recipe.json``, ``log.jsonl``, ``curves.png``, ``state.safetensors``
-(to go on from), ``last.safetensors`` and ``model.safetensors`` (the averaged weights of the last step and of
-the best validation) and, when it is over, ``training.json`` with the hashes of all it followed from. Killed at
-any moment, the same call goes on from the last checkpoint; on a CPU with the same number of threads it ends
-with the very weights it would have had.
+A training writes into a folder of its own: ``recipe.json``, ``log.jsonl``, ``curves.png``,
+``state.safetensors`` (to go on from), ``last.safetensors`` and ``model.safetensors`` (the averaged weights of
+the last step and of the best validation) and, when it is over, ``training.json`` with the hashes of all it
+followed from. Killed at any moment, the same call goes on from the last checkpoint; on a CPU with the same
+number of threads it ends with the very weights it would have had.
 
 Several processes: ``torchrun`` starts them and each calls :func:`train` alike; the first one writes.
 """
@@ -37,7 +37,7 @@ from cohorts.errors import CapbenchError, EnvironmentFault
 from cohorts.skeleton import Skeleton, skeleton
 from cohorts.store import sha256
 from synthpose import looks, schedule, surgery
-from synthpose.feeding import Augment, Batch, Feed, Order, Source, Waiting, ahead, ahead_in_processes
+from synthpose.feeding import Batch, Feed, Order, Source, Waiting, ahead, ahead_in_processes
 from synthpose.losses import cells_of, loss_of
 from synthpose.progress_log import CURVES, ProgressLog, draw_curves
 from synthpose.progress_log import NAME as LOG
@@ -47,7 +47,9 @@ from synthpose.training_state import Progress, arrays, load_state, save_state
 
 MODEL, LAST, RESULT, RECIPE = "model.safetensors", "last.safetensors", "training.json", "recipe.json"
 
-#: (network with averaged weights, step) -> what is to be logged; "score", the lower the better, chooses the best
+REDRAW = 30.0  #: seconds at least between two drawings of the curves, but for the last
+
+#: (network with averaged weights, step) -> what is to be logged; the lowest "score" is the best
 Validate = Callable[[PoseNet, int], Mapping[str, float]]
 
 
@@ -107,8 +109,8 @@ def train(
     *,
     data: Source,
     data_hash: str = "",
+    held_out: Source | None = None,
     start: Start | None = None,
-    augment: Augment | None = None,
     validate: Validate | None = None,
     device: str = "cpu",
     seconds: float | None = None,
@@ -119,16 +121,17 @@ def train(
     Parameters
     ----------
     data : the pictures; the last ``checks.shots`` of them are only looked at
+    held_out : pictures to look at instead, as a mixture needs: its last pictures are of one source, and may
+        be trained on under another number
     data_hash : of the recipe that they follow from, kept beside the weights
     start : weights to start from; where points differ the head is grown, see ``synthpose.surgery``
-    augment : what changes a batch
     validate : a further look at the averaged weights every ``checks.every`` steps
     device : cpu, cuda or cuda:N; with several processes each takes its own GPU
     seconds : after which it saves and returns, to be gone on with by another call
     told : hears each line of the log
     """
     with _world(device) as world, _threads(recipe.machine.threads):
-        return _Training(recipe, out, data, data_hash, start, augment, validate, world, told).run(seconds)
+        return _Training(recipe, out, data, data_hash, held_out, start, validate, world, told).run(seconds)
 
 
 # --- processes --------------------------------------------------------------------------------------
@@ -200,23 +203,26 @@ class _Training:
         out: Path,
         data: Source,
         data_hash: str,
+        held_out: Source | None,
         start: Start | None,
-        augment: Augment | None,
         validate: Validate | None,
         world: World,
         told: Callable[[Mapping[str, Any]], None] | None,
     ) -> None:
         self.recipe, self.out, self.world, self.told, self.validate = recipe, out, world, told, validate
-        train_on = len(data) - recipe.checks.shots
+        train_on = len(data) - (recipe.checks.shots if held_out is None else 0)
         if train_on < 1:
             raise CapbenchError(
                 f"Expected more pictures than the {recipe.checks.shots} held out, got {len(data)}."
             )
         if recipe.batch % world.size:
-            raise CapbenchError(f"Expected a batch that {world.size} processes can share, got {recipe.batch}.")
+            raise CapbenchError(
+                f"Expected a batch that {world.size} processes can share, got {recipe.batch}."
+            )
         order = Order(train_on, recipe.batch, recipe.seed, world.rank, world.size)
-        self.feed = Feed(recipe, data, order, augment)
-        self.held_out = np.arange(train_on, len(data))
+        self.feed = Feed(recipe, data, order)
+        self.looked_at = self.feed if held_out is None else Feed(recipe, held_out, order)
+        self.held_out = np.arange(train_on, len(data)) if held_out is None else np.arange(len(held_out))
         self.steps = recipe.steps(train_on)
         self.identity = {"recipe": recipe.digest, "data": data_hash or f"{len(data)} pictures"}
         self.identity["start"] = start.sha256 if start is not None else ""
@@ -227,6 +233,7 @@ class _Training:
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=recipe.precision == "fp16")
         self.progress = Progress(identity=self.identity)
         self.looked: dict[str, float] = {}
+        self.drawn = time.perf_counter()
         self._resume()
         self.model = self._wrapped()
         self.log = self._prepared_folder()
@@ -236,7 +243,12 @@ class _Training:
         net = self.made.build(seed=recipe.seed, drop_path=recipe.network.drop_path)
         if start is not None:
             state = surgery.grow(
-                start.tensors, start.points, recipe.points, into=arrays(net.state_dict()), seed=recipe.seed
+                start.tensors,
+                start.points,
+                recipe.points,
+                into=arrays(net.state_dict()),
+                seed=recipe.seed,
+                head=recipe.head == "grown",
             )
             fill(net, state)
         placed: Any = net
@@ -332,7 +344,8 @@ class _Training:
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["rate"]
         # what a step draws (skipped blocks) follows from its number, not from what was drawn before
-        torch.manual_seed(int(np.random.SeedSequence([recipe.seed, 3, step, self.world.rank]).generate_state(1)[0]))
+        own = np.random.SeedSequence([recipe.seed, 3, step, self.world.rank])
+        torch.manual_seed(int(own.generate_state(1)[0]))
         self.net.train()
         points = cells_of(
             torch.as_tensor(batch.points).to(device, non_blocking=True),
@@ -433,14 +446,17 @@ class _Training:
             optimiser=self.optimiser,
             scale=self.scaler.state_dict(),
         )
-        draw_curves(self.out / LOG, self.out / CURVES)
+        over = self.progress.step == self.steps
+        if over or not look or time.perf_counter() - self.drawn > REDRAW:
+            draw_curves(self.out / LOG, self.out / CURVES)
+            self.drawn = time.perf_counter()
 
     def _look(self) -> None:
         looked: dict[str, float] = {}
         if len(self.held_out):
             errors, weight = looks.point_errors(
                 self.averaged,
-                self.feed,
+                self.looked_at,
                 self.held_out,
                 device=self.world.device,
                 autocast=self.recipe.precision != "fp32",

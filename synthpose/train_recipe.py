@@ -13,13 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from capbench.models.card import Codec, Geometry
 from capbench.models.nets.architecture import Architecture, from_options
 from cohorts.errors import CapbenchError, unknown_name
 from cohorts.skeleton import Skeleton, skeleton, skeleton_names
-from cohorts.strict import Strict, read_strict, wrong
+from cohorts.strict import Strict, Texts, parse_strict, read_strict, wrong
+from synthpose.augment import Augmentation
 from synthpose.data_recipe import DataRecipe
 from synthpose.recipe import LARGEST_SEED
 
@@ -90,13 +91,38 @@ class Optimiser(Strict):
     )
 
 
+class Mixture(Strict):
+    """One source of pictures among several; where it lies is said when training starts."""
+
+    kind: Literal["made", "coco"] = Field(
+        description="made: the synthetic pictures of 'data'; coco: pictures with COCO-style annotations."
+    )
+    ratio: Positive = Field(default=1.0, description="Of its pictures among all, in proportion.")
+    skeleton: str | None = Field(default=None, description="Of its points; None: as its file says.")
+    without: Texts = Field(default=(), description="Points that are not learnt from it.")
+    approximate: float = Field(
+        default=0.0, ge=0, le=1, description="Weight of points that it defines a little differently."
+    )
+    weight: Positive = Field(default=1.0, description="Of all its points.")
+    hidden: float = Field(default=1.0, ge=0, le=1, description="Weight of points that it says are hidden.")
+    note: str = Field(default="", description="What it is.")
+
+
 class Checks(Strict):
     """What is looked at while it trains."""
 
-    every: int = Field(default=1000, ge=1, description="Steps from one validation and checkpoint to the next.")
+    every: int = Field(default=1000, ge=1, description="Steps from one validation and checkpoint to another.")
     shots: int = Field(
-        default=0, ge=0, description="Last pictures of the data that are held out for it; whole people."
+        default=0,
+        ge=0,
+        description="Last pictures of the data that are held out for it: whole people, so that this "
+        "and the number of pictures are multiples of data.shots_per_person.",
     )
+    cohort: str | None = Field(
+        default=None,
+        description="Cohort on whose development people the joint angles choose the best weights.",
+    )
+    trials: int = Field(default=12, ge=1, le=10_000, description="Of that cohort, at each validation.")
     log: int = Field(default=50, ge=1, description="Steps from one line of the log to the next.")
 
 
@@ -119,9 +145,18 @@ class TrainRecipe(Strict):
     seed: int = Field(default=0, ge=0, le=LARGEST_SEED, description="Of weights, order and augmentation.")
     skeleton: str = Field(description="Whose points are learnt, a built-in skeleton's name.")
     start: str | None = Field(default=None, description="Phase whose weights it starts from.")
+    head: Literal["grown", "new"] = Field(
+        default="grown",
+        description="What a start's head becomes: grown by head surgery, or new, as if only the backbone "
+        "were given.",
+    )
     network: Network = Field(description="What is trained.")
     data: DataRecipe | None = Field(default=None, description="Synthetic pictures, made by synthpose.")
     pictures: int = Field(default=0, ge=0, description="How many of them are made.")
+    sources: Mapping[str, Mixture] = Field(
+        default_factory=dict, description="Name -> source, where pictures are mixed; empty: only 'data'."
+    )
+    augment: Augmentation | None = Field(default=None, description="How they are changed each time.")
     batch: int = Field(ge=1, le=65536, description="Pictures a step, over all processes.")
     samples: int | None = Field(default=None, ge=1, description="Pictures trained on, with repetition; or:")
     epochs: Positive | None = Field(default=None, description="How often each picture is trained on.")
@@ -147,7 +182,8 @@ class TrainRecipe(Strict):
             if name not in points:
                 wrong(f"Expected a point of {self.skeleton}, got {name!r}.", at=("loss", "points"))
         if self.data is not None and self.data.size != self.network.input_size:
-            wrong(f"Expected data of the network's size {list(self.network.input_size)}.", at=("data", "size"))
+            size = list(self.network.input_size)
+            wrong(f"Expected data of the network's size {size}.", at=("data", "size"))
         return self
 
     @property
@@ -159,9 +195,7 @@ class TrainRecipe(Strict):
     def made(self) -> Architecture:
         """The network's architecture."""
         net = self.network
-        return from_options(
-            net.architecture, net.options, points=len(self.points), input_size=net.input_size
-        )
+        return from_options(net.architecture, net.options, points=len(self.points), input_size=net.input_size)
 
     @property
     def codec(self) -> Codec:
@@ -170,10 +204,8 @@ class TrainRecipe(Strict):
         if self.made.head.bins is not None:
             return Codec(kind="simcc", refine=True, sigma=self.loss.sigma, activation=soft)
         decoding: Literal["udp", "dark"] = "udp" if self.loss.geometry == "udp" else "dark"
-        kernel = 2 * round(2.5 * self.loss.sigma) + 1  # 11 for MMPose's sigma of 2
-        return Codec(
-            kind="heatmap", decoding=decoding, sigma=self.loss.sigma, kernel=kernel, activation=soft
-        )
+        kernel = 2 * int(2.5 * self.loss.sigma + 0.5) + 1  # 11 for a sigma of 2, 17 for 3, as MMPose
+        return Codec(kind="heatmap", decoding=decoding, sigma=self.loss.sigma, kernel=kernel, activation=soft)
 
     def steps(self, pictures: int) -> int:
         """How many steps it takes with so many pictures to train on."""
@@ -222,9 +254,7 @@ def phases(name: str | os.PathLike[str]) -> tuple[str, ...]:
     return tuple(recipe_file(name)[1].phases)
 
 
-def read_recipe(
-    name: str | os.PathLike[str], phase: str | None = None, **changes: Any
-) -> TrainRecipe:
+def read_recipe(name: str | os.PathLike[str], phase: str | None = None, **changes: Any) -> TrainRecipe:
     """One phase of a recipe as a whole recipe; a recipe of one phase needs no ``phase``.
 
     ``changes`` replace its keys ("seed", "samples", …); mappings are changed key by key.
@@ -240,16 +270,22 @@ def read_recipe(
         raise unknown_name(f"phase of {file.name}", phase, file.phases)
     own = {"name": f"{file.name}-{phase}", "title": file.title, "source": file.source}
     content = merged(merged(merged(own, file.recipe), file.phases[phase]), changes)
-    try:
-        made = TrainRecipe.model_validate(content)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(step) for step in first["loc"] if step != "[key]")
-        problem = first.get("ctx", {}).get("problem") or f"{first['msg']}, got {first.get('input')!r:.60}."
-        raise CapbenchError(problem, file=path, place=f"phase {phase}, {where}".rstrip(", ")) from None
+    made = _whole(content, path, phase)
     if made.start is not None and made.start not in file.phases:
         raise unknown_name(f"phase of {file.name}", made.start, file.phases)
     return made
+
+
+def _whole(content: Mapping[str, Any], path: Path, phase: str) -> TrainRecipe:
+    import yaml
+
+    try:
+        text = yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True)
+        return parse_strict(text, TrainRecipe, file=path, what="training recipe")
+    except CapbenchError as error:  # lines are those of the merged text, which nobody sees
+        error.line = None
+        error.place = ", ".join(part for part in (f"phase {phase}", error.place) if part)
+        raise
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

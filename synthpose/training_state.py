@@ -98,12 +98,26 @@ def load_state(
         whole = optimiser.state_dict()
         whole["state"] = _optimiser_state(found)
         optimiser.load_state_dict(whole)
+        _lay_out(optimiser)
+        for parameter, state in optimiser.state.items():
+            for name, value in state.items():
+                if value.shape == parameter.shape:  # fused kernels want both laid out alike
+                    state[name] = torch.empty_like(parameter).copy_(value)
     return progress, scale
+
+
+def _lay_out(optimiser: torch.optim.Optimizer) -> None:
+    """Give each moment the memory layout of its parameter: fused steps go through both as they lie."""
+    for parameter, state in optimiser.state.items():
+        for name, value in state.items():
+            if value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter).copy_(value)
 
 
 def _tensors(found: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, torch.Tensor]:
     start = f"{prefix}."
-    return {n.removeprefix(start): torch.from_numpy(v.copy()) for n, v in found.items() if n.startswith(start)}
+    own = {name.removeprefix(start): value for name, value in found.items() if name.startswith(start)}
+    return {name: torch.from_numpy(value.copy()) for name, value in own.items()}
 
 
 def _optimiser_state(found: Mapping[str, NDArray[Any]]) -> dict[int, dict[str, torch.Tensor]]:

@@ -48,7 +48,9 @@ class Viewpoint:
         matrix = self.camera.matrix.copy()
         matrix[:2] *= self.crops.scale[0][:, None] * finer
         matrix[:2, 2] += self.crops.shift[0] * finer + (finer - 1) / 2
-        return replace(self.camera, matrix=matrix, size=(width * finer, height * finer))
+        made = replace(self.camera, matrix=matrix, size=(width * finer, height * finer))
+        vars(made)["reach"] = self.camera.reach  # that of the lens, which is the same; costly to find
+        return made
 
     def outside(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Which columns and which rows of the crop lie outside the whole picture."""
@@ -148,8 +150,10 @@ def _draw_box(data: DataRecipe, camera: Camera, xy: FloatArray, random: np.rando
     kind = random.random()
     if kind < data.whole:
         return whole(camera.size)
-    seen = ((xy >= -0.5) & (xy <= np.array(camera.size) - 0.5)).all(axis=1)
-    known = seen if random.random() < 0.5 and seen.sum() >= FEWEST else np.ones(len(xy), bool)
+    seen = np.asarray(((xy >= -0.5) & (xy <= np.array(camera.size) - 0.5)).all(axis=1))
+    known: NDArray[np.bool_] = (
+        seen if random.random() < 0.5 and seen.sum() >= FEWEST else np.ones(len(xy), bool)
+    )
     if random.random() < 0.3:  # COCO's points alone
         known[17:] &= known[:17].sum() < FEWEST
     box = from_points(xy, known.astype(float))

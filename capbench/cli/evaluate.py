@@ -89,7 +89,7 @@ def command(
         return source_of(
             model,
             on,
-            boxes=boxes or ("cohort" if _has_boxes(on) else "track"),
+            boxes=boxes or ("cohort" if has_boxes(on) else "track"),
             device=device,
             trust=trust,
             python=python,
@@ -99,7 +99,7 @@ def command(
     perform(source, found, choices)
 
 
-def _has_boxes(cohort: Imported) -> bool:
+def has_boxes(cohort: Imported) -> bool:
     """Whether every camera of every trial has boxes, or true points to put them around."""
     return all(
         any(role in trial.extras for role in (f"boxes:{name}", f"keypoints:{name}"))

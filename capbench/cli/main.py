@@ -39,8 +39,8 @@ class Entry:
     heading: str
 
 
-EVALUATE, FILES, LOOK, SETUP = "Evaluate", "Fit & files", "Look up", "Set-up"
-HEADINGS = (EVALUATE, FILES, LOOK, SETUP)
+EVALUATE, TRAIN, FILES, LOOK, SETUP = "Evaluate", "Train", "Fit & files", "Look up", "Set-up"
+HEADINGS = (EVALUATE, TRAIN, FILES, LOOK, SETUP)
 COMMANDS: Mapping[str, Entry] = {
     "evaluate": Entry(
         "capbench.cli.evaluate", "Evaluate a pose model on a cohort by its joint angles.", EVALUATE
@@ -71,6 +71,7 @@ COMMANDS: Mapping[str, Entry] = {
     "models": Entry("capbench.cli.models", "List, describe, check and prepare models.", EVALUATE),
     "compare": Entry("capbench.cli.compare", "Compare evaluations: which model is better, if any.", EVALUATE),
     "lint": Entry("capbench.cli.lint", "Check that the numbers of a table fit together.", EVALUATE),
+    "synthpose": Entry("capbench.cli.synthpose", "Make synthetic people, and train networks on them.", TRAIN),
     "list": Entry("capbench.cli.list_", "List the skeletons, file formats, presets or metrics.", LOOK),
     "describe": Entry(
         "capbench.cli.describe", "Describe a skeleton, a file format, a preset or a metric.", LOOK

@@ -279,7 +279,10 @@ def markers(unit: Unit, context: Context, inputs: Inputs) -> bytes:
     arrays, about = unpack(inputs["keypoints"])
     if about["kind"] != "keypoints":  # files may begin here, or at the angles
         return inputs["keypoints"]
-    tracks = nouns.get_tracks(arrays, about["tracks"])
+    # a model's covariances say how widely its maps spread, in no known proportion to how far it errs (a
+    # softmax over a whole crop is metres wide): confidence weighs views, and the residuals set the scale
+    found_tracks = nouns.get_tracks(arrays, about["tracks"])
+    tracks = {name: replace(track, covariance=None) for name, track in found_tracks.items()}
     if unit.params["clock"] == "truth":  # the cause of errors that is swapped for the truth
         tracks = {c: _at(t, true_points(cohort, trial, c).time[: len(t)]) for c, t in tracks.items()}
     with of_cohort():

@@ -22,6 +22,7 @@ The cheapest sequence of readings is found exactly (Viterbi; transitions separat
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import combinations
@@ -38,13 +39,19 @@ from cohorts.values import FloatArray, IntArray
 #: log-likelihood per frame that a view must win to be swapped, and that a group must to differ from its body;
 #: points of hips and head lie so close together that steady errors of 5 pixels look like swaps; detectors
 #: swap them with the rest
-PRICE, ALONE, ALONE_CLOSE, CLOSE = 2.0, 4.0, 8.0, ("head", "hips")
+PRICE, ALONE, ALONE_CLOSE, CLOSE = 4.0, 4.0, 10.0, ("head", "hips")
+#: points of one group that count as independent witnesses: a network that misplaces a leg misplaces all of
+#: its points, and with a dozen of them a few centimetres of common error look like certainty
+WITNESSES = 3
 VOTE = 12.0  #: most that one group can say about the whole body in a frame
 JUMP = 20.0  #: most that a jump of one group in one view can cost
 CEILING = 8.0  #: most that one pair of views of one point can cost: 4 standard deviations
 #: body heights by which left lies to the left of right, and how much it may fall short of that: shoulders and
 #: hips are 0.15 to 0.2 apart, feet and wrists come together and cross a little; farther apart costs nothing
 APART, APART_SD = 0.1, 0.06
+#: the same of shoulders and hips, which can't cross
+STIFF_SD, _STIFF = 0.02, ("shoulder", "acromion", "hip", "asis", "psis")
+COMMON = 0.015  #: share of a person's height in the picture
 MOST_VIEWS = 10  #: 2^10 readings a frame; more views outvote a swap by themselves
 _GROUPS = {
     "head": ("eye", "ear"),
@@ -159,12 +166,14 @@ class _Evidence(NamedTuple):
         pixels = np.where(views.seen[..., None], views.undistorted, np.nan)
         body = _body(views, flip)
         left = np.array([side == "left" for side in views.skeleton.sides])
+        stiff = np.array([any(word in mark for word in _STIFF) for mark in views.skeleton.landmarks])
+        sd = np.where(stiff, STIFF_SD, APART_SD)
         pairs = {}
         for a, b in combinations(range(count), 2):
             f = fundamental(views.cameras[a], views.cameras[b])
             plain = epipolar(f, pixels[a], pixels[b])
             other = epipolar(f, pixels[a], pixels[b][:, flip])
-            noise = _noise(np.fmin(np.abs(plain), np.abs(other)), pixels.shape[2])
+            noise = max(_noise(np.fmin(np.abs(plain), np.abs(other)), pixels.shape[2]), _common(pixels))
             known = np.isfinite(plain) & np.isfinite(other)  # only what speaks for either can be weighed
             known &= known[:, flip]
             alike, apart = _loss(plain / noise), _loss(other / noise)
@@ -172,7 +181,7 @@ class _Evidence(NamedTuple):
             if body is not None:
                 met, ghost = (_across(views, a, b, body, order) for order in (np.arange(len(flip)), flip))
                 sides = np.array([[met, ghost], [-ghost, -met]])  # of left less right, by readings
-                costs += np.nan_to_num(_loss(np.maximum(APART - sides, 0.0) / APART_SD)) * left
+                costs += np.nan_to_num(_loss(np.maximum(APART - sides, 0.0) / sd)) * left
             pairs[a, b] = np.where(known, costs, 0.0)
         return cls(count, pairs, _jumps(pixels, flip))
 
@@ -187,6 +196,18 @@ def _noise(error: FloatArray, points: int) -> float:
     if len(known) < points:
         return 3.0
     return max(1.4826 * float(np.median(known)), 0.5)
+
+
+def _common(pixels: FloatArray) -> float:
+    """Pixels by which a network misplaces all points of a limb together: ``COMMON`` of the person's height.
+
+    Left and right in two views that mirror each other are misplaced alike, so such errors look like swaps.
+    """
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # frames without a point
+        height = np.nanmax(pixels[..., 1], axis=-1) - np.nanmin(pixels[..., 1], axis=-1)
+        middle = float(np.nanmedian(height))
+    return COMMON * middle if np.isfinite(middle) else 0.0
 
 
 def _jumps(points: FloatArray, flip: IntArray) -> FloatArray:
@@ -212,12 +233,13 @@ def _costs(evidence: _Evidence, points: IntArray) -> tuple[FloatArray, FloatArra
     """What the readings of these points cost: (T, S) of each state, a bit for each view, over the best one;
     and (C, 2, T - 1) of keeping or changing a view's bit."""
     bits = _bits(evidence.views)
+    worth = min(1.0, WITNESSES / len(points))
     total = next(iter(evidence.pairs.values())).shape[2]
     cost = np.zeros((total, len(bits)))
     for (a, b), costs in evidence.pairs.items():
-        by_reading = costs[..., points].sum(axis=-1)  # (2, 2, T)
+        by_reading = worth * costs[..., points].sum(axis=-1)  # (2, 2, T)
         cost += by_reading[bits[:, a], bits[:, b]].T / max(evidence.views - 1, 1)
-    step = evidence.jump[:, :, :, points].sum(axis=3)
+    step = worth * evidence.jump[:, :, :, points].sum(axis=3)
     step = np.minimum(step - step.min(axis=1, keepdims=True), JUMP)
     return cost - cost.min(axis=1, keepdims=True), step
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from capbench.cli.evaluate import _has_boxes
+from capbench.cli.evaluate import has_boxes
 from capbench.cli.evaluation import Choices, _names, _only
 from capbench.cli.main import COMMANDS, cli
 from capbench.run.evaluate import Options
@@ -223,7 +223,7 @@ def test_data_of_another_cohort_are_refused(tiny_cohort, home) -> None:
 def test_boxes_are_the_cohort_s_where_every_camera_has_some(tiny_cohort, home) -> None:
     from spoiling import edit, row
 
-    assert _has_boxes(open_cohort(tiny_cohort))
+    assert has_boxes(open_cohort(tiny_cohort))
     shutil.copytree(tiny_cohort, home / "cohort")
     edit(home / "cohort", lambda c: row(c)["extras"].pop("keypoints:Cam3") and None)
-    assert not _has_boxes(open_cohort(home / "cohort"))
+    assert not has_boxes(open_cohort(home / "cohort"))

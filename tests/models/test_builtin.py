@@ -157,7 +157,7 @@ def test_the_command_line_evaluates_the_model_that_is_there(builtin, monkeypatch
     """Which model the command asks for when none is named; nothing is run."""
     asked = []
     monkeypatch.setattr(evaluate_command, "chosen_cohort", lambda *_, **__: "cohort")
-    monkeypatch.setattr(evaluate_command, "_has_boxes", lambda _: True)
+    monkeypatch.setattr(evaluate_command, "has_boxes", lambda _: True)
     monkeypatch.setattr("capbench.run.sources.source_of", lambda model, *_, **__: asked.append(model))
     monkeypatch.setattr(evaluate_command, "perform", lambda source, cohort, _: source(cohort))
     for make in (lambda: None, lambda: a_model(builtin / "mini-52")):

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from capbench.models.nets.architecture import FPNSize
 
 
-def _step(given: int, made: int, *, stride: int = 1) -> nn.Sequential:
-    """A 3x3 convolution, its norm and a ReLU."""
-    conv = nn.Conv2d(given, made, 3, stride=stride, padding=1, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(made), nn.ReLU(inplace=True))
+def _step(given: int, made: int, *, stride: int = 1, relu: bool = True) -> nn.Sequential:
+    """A 3x3 convolution and its norm, with or without a ReLU."""
+    layers = [nn.Conv2d(given, made, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(made)]
+    return nn.Sequential(*layers, *([nn.ReLU(inplace=True)] if relu else []))
 
 
 class Residual(nn.Module):
@@ -23,9 +23,11 @@ class Residual(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.first = _step(channels, channels)
-        self.second = _step(channels, channels)[:2]
+        self.second = _step(channels, channels, relu=False)
         self.relu = nn.ReLU(inplace=True)
-        nn.init.zeros_(self.second[1].weight)  # starts as its shortcut, which trains sooner
+        for module in self.second:
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.zeros_(module.weight)  # starts as its shortcut, which trains sooner
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, C, h, w) -> the same."""
