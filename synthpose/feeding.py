@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -215,7 +215,7 @@ def weights(given: NDArray[Any], *, hidden: float) -> NDArray[np.float32]:
 T = TypeVar("T")
 
 
-def ahead(make: Callable[[int], T], steps: Iterable[int], *, workers: int, depth: int) -> Iterator[T]:
+def ahead(make: Callable[[int], T], steps: Iterable[int], *, workers: int, depth: int) -> Generator[T]:
     """``make`` of each step in order, up to ``depth`` of them made beforehand by so many threads.
 
     An error of ``make`` is raised where its step is due.
@@ -237,7 +237,7 @@ def ahead(make: Callable[[int], T], steps: Iterable[int], *, workers: int, depth
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def ahead_in_processes(feed: Feed, steps: range, *, workers: int, depth: int) -> Iterator[Batch]:
+def ahead_in_processes(feed: Feed, steps: range, *, workers: int, depth: int) -> Generator[Batch]:
     """Likewise by worker processes, for pictures that take much of Python to prepare."""
     from torch.utils.data import DataLoader
 
@@ -249,7 +249,7 @@ def ahead_in_processes(feed: Feed, steps: range, *, workers: int, depth: int) ->
         multiprocessing_context="spawn",
         collate_fn=_as_is,
     )
-    return iter(loader)
+    yield from loader
 
 
 def _as_is(batch: Any) -> Any:

@@ -87,6 +87,14 @@ def draw_curves(log: Path, target: Path) -> None:
         values = _numbers([e["validation"].get(name) for e in looks])
         axes[1, 0].plot([e["step"] for e in looks], values, marker=".", label=name)
     axes[1, 0].set(title="error (validation), pixels of the crop", xlabel="step", yscale="log")
+    angles = [
+        (e["step"], e["validation"]["joint_angles"]) for e in looks if "joint_angles" in e["validation"]
+    ]
+    if angles:
+        degrees = axes[1, 0].twinx()
+        degrees.plot(*zip(*angles, strict=True), color="black", linestyle="--", label="joint angles, degrees")
+        degrees.set_ylim(bottom=0)
+        degrees.legend(loc="lower left", fontsize="small")
     axes[1, 1].plot(steps, _numbers([e.get("samples_per_second") for e in train]), label="pictures a second")
     axes[1, 1].set(title="speed", xlabel="step")
     axes[1, 1].set_ylim(bottom=0)

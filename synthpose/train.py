@@ -14,11 +14,9 @@ from __future__ import annotations
 import copy
 import json
 import math
-import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from capbench.models.adapters.torch_run import device_of
 from capbench.models.checkpoint import read_checkpoint, write_safetensors
 from capbench.models.nets import names
 from capbench.models.nets.architecture import ViTSize
@@ -39,6 +36,7 @@ from cohorts.store import sha256
 from synthpose import looks, schedule, surgery
 from synthpose.feeding import Batch, Feed, Order, Source, Waiting, ahead, ahead_in_processes
 from synthpose.losses import cells_of, loss_of
+from synthpose.processes import World, threads, world_of
 from synthpose.progress_log import CURVES, ProgressLog, draw_curves
 from synthpose.progress_log import NAME as LOG
 from synthpose.train_recipe import TrainRecipe
@@ -130,55 +128,10 @@ def train(
     seconds : after which it saves and returns, to be gone on with by another call
     told : hears each line of the log
     """
-    with _world(device) as world, _threads(recipe.machine.threads):
+    # on a GPU: the fastest algorithms for these sizes, whose last bits may differ from run to run
+    fast = torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=True)
+    with world_of(device) as world, threads(recipe.machine.threads), fast:
         return _Training(recipe, out, data, data_hash, held_out, start, validate, world, told).run(seconds)
-
-
-# --- processes --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class World:
-    """Which of how many processes this is, and its device."""
-
-    rank: int
-    size: int
-    device: torch.device
-
-    @property
-    def first(self) -> bool:
-        """Whether this process writes files."""
-        return self.rank == 0
-
-
-@contextmanager
-def _world(device: str) -> Iterator[World]:
-    """The processes that ``torchrun`` started, or this one alone."""
-    import torch.distributed as distributed
-
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
-        yield World(0, 1, device_of(device))
-        return
-    kind = device.partition(":")[0]
-    own = device_of(f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if kind == "cuda" else device)
-    if own.type == "cuda":
-        torch.cuda.set_device(own)
-    distributed.init_process_group("nccl" if own.type == "cuda" else "gloo")
-    try:
-        yield World(distributed.get_rank(), size, own)
-    finally:
-        distributed.destroy_process_group()
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 # --- the loop ---------------------------------------------------------------------------------------
@@ -306,18 +259,21 @@ class _Training:
         wait, meter = Waiting(), _Meter()
         checks = self.recipe.checks
         batches = self._batches(range(first, self.steps))
-        for batch in wait.over(batches):
-            self._step(batch, meter)
-            step = self.progress.step
-            self.progress.seconds = before + time.perf_counter() - began
-            last = step == self.steps
-            if step % checks.log == 0 or last:
-                meter = self._line(meter, wait)
-            out_of_time = self._agreed(seconds is not None and time.perf_counter() - began > seconds)
-            if step % checks.every == 0 or last or out_of_time:
-                self._check(look=not out_of_time or last)
-            if out_of_time:
-                break
+        try:
+            for batch in wait.over(batches):
+                self._step(batch, meter)
+                step = self.progress.step
+                self.progress.seconds = before + time.perf_counter() - began
+                late = seconds is not None and self._agreed(time.perf_counter() - began > seconds)
+                due = step % checks.every == 0 or step == self.steps
+                if step % checks.log == 0 or due or late:  # before weights are kept: refuses what diverged
+                    meter = self._line(meter, wait)
+                if due or late:
+                    self._check(look=due)
+                if late:
+                    break
+        finally:
+            batches.close()
         taken = max(time.perf_counter() - began, 1e-9)
         done = self.progress.step == self.steps
         if done and self.world.first:
@@ -329,7 +285,7 @@ class _Training:
             wait.seconds / taken,
         )  # fmt: skip
 
-    def _batches(self, steps: range) -> Iterator[Batch]:
+    def _batches(self, steps: range) -> Generator[Batch]:
         machine = self.recipe.machine
         if machine.processes and machine.workers:
             return ahead_in_processes(self.feed, steps, workers=machine.workers, depth=machine.prefetch)

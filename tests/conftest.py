@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+# as in the workers of a run, and before numpy is imported: with more threads, sums differ in their last digit
+for _library in ("OMP", "OPENBLAS", "MKL"):
+    os.environ[f"{_library}_NUM_THREADS"] = "1"
+
 import pytest
 
 ROOT = Path(__file__).parent.parent

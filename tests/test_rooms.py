@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent
 ORDER = ("metrics", "cohorts", "capbench.biomech", "capbench.vision", "capbench.models", "synthpose")
 #: modules of synthpose that train or export, and may need torch; whatever makes people and pictures may not
 TRAINING = {"export", "feeding", "looks", "losses", "onnx_export", "render_torch", "schedule", "train"} | {
+    "processes",
     "training_state",
     "vitpose_export",
 }

@@ -55,7 +55,8 @@ def common_options(command: F) -> F:
         click.option("--seed", metavar="NUMBER", type=click.IntRange(min=0), default=0, show_default=True,
                      help="Of resampling, and of the noise of a self-test."),
         click.option("--workers", metavar="N", type=click.IntRange(min=0), default=None,
-                     help="Processes; their number changes nothing but the time. Default: one a processor."),
+                     help="Processes; their number changes nothing but the time (0: this one, for debuggers). "
+                     "Default: one a processor."),
         click.option("--executor", type=click.Choice(["local", "dask"]), default="local", show_default=True,
                      help="Where units are computed."),
         click.option("--scheduler", metavar="ADDRESS", help="Of the Dask cluster, such as tcp://host:8786."),

@@ -162,7 +162,8 @@ def test_weights_of_another_network_are_refused() -> None:
         grow(arrays(net("fpn", DENSE, 1)), COCO, DENSE, into=into)
 
 
-def test_surgery_beats_a_new_head_and_a_new_network_after_few_steps(tmp_path) -> None:
+def test_surgery_beats_a_new_head_and_a_new_network_after_few_steps(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("synthpose.train.draw_curves", lambda log, target: None)
     data = ToyPeople(136)
     sparse = toy_recipe(samples=8 * 100, checks={"every": 100})
     train(sparse, tmp_path / "sparse", data=data)
