@@ -55,7 +55,7 @@ def common_options(command: F) -> F:
         click.option("--seed", metavar="NUMBER", type=click.IntRange(min=0), default=0, show_default=True,
                      help="Of resampling, and of the noise of a self-test."),
         click.option("--workers", metavar="N", type=click.IntRange(min=0), default=None,
-                     help="Processes; their number changes nothing but the time (0: this one, for debuggers). "
+                     help="Processes; their number changes nothing but the time (0: this one, to debug). "
                      "Default: one a processor."),
         click.option("--executor", type=click.Choice(["local", "dask"]), default="local", show_default=True,
                      help="Where units are computed."),

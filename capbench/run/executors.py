@@ -126,8 +126,8 @@ def run_units(
     units : in any order; equal keys are computed once
     work : ``"module:function"``, see above
     shared : JSON for every call
-    workers : local processes; 0 works in this process, for a debugger: no limits, a crash is ours, and its own
-        number of threads decides the last digits
+    workers : local processes; 0 works in this process, for a debugger: no limits, a crash is ours, and its
+        own number of threads decides the last digits
     limits : of each attempt
     threads : for each worker's numerical libraries; see :class:`supervise.Setup`
     told : called after each unit
