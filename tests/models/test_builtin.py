@@ -100,7 +100,7 @@ def with_a_path(folder: Path) -> None:
     import onnx
 
     made = onnx.load(str(folder / "model.onnx"))
-    made.doc_string = "traced in /home/somebody/nets.py"
+    made.doc_string = f"traced in {Path(__file__).resolve()}"
     onnx.save(made, str(folder / "model.onnx"))
     change(files={"model.onnx": sha256(folder / "model.onnx")})(folder)
 

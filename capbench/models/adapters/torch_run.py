@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def need_torch() -> None:
     """Refuse kindly where torch is not installed."""
     try:
-        import torch  # noqa: F401
+        import torch  # noqa: F401  # only whether it is there
     except ImportError as error:
         raise EnvironmentFault(
             f"Expected PyTorch, which this model runs on, got none ({error}).",

@@ -114,7 +114,7 @@ def check_points(meta: dict[str, Any], points: Sequence[str]) -> None:
     if own != list(points) and sorted(own) == sorted(points):
         raise Unfit(f"its config and its card name the same keypoints in another order, from {own[0]} on")
     flips = [own[i] for i in meta["flip_indices"]]
-    left = [name for name, flipped in zip(own, flips) if name != flipped]  # noqa: B905
+    left = [name for name, flipped in zip(own, flips) if name != flipped]  # noqa: B905 - Python 3.8 has no strict
     sided = [name for name in points if "left" in name.lower() or "right" in name.lower()]
     if sided and not left:
         raise Unfit("its config mirrors no keypoint, its card has left and right ones")
