@@ -8,6 +8,9 @@ moves with u, r = p - y its residual), summed over the markers beyond b::
 
 Both need only sums over the markers beyond b: of w, w p, w p pᵀ, w r and w p rᵀ, 22 numbers per element that
 are added up from the tips to the root. The chain rule through ``u = f(q)`` then gives the derivatives in q.
+
+Compiled without numba's ``fastmath``, which gains nothing here: with it the process that compiles a function
+and one that finds it in the cache differ in their last digits, and no test for missing markers is safe.
 """
 
 from __future__ import annotations
@@ -24,8 +27,6 @@ from cohorts.values import FloatArray, IntArray
 Arrays = tuple[NDArray[Any], ...]
 BoolArray = NDArray[np.bool_]
 
-# no "nnan"/"ninf": they would delete the tests for missing markers
-FLAGS = {"contract", "reassoc", "nsz", "arcp", "afn"}
 SUMS = 22
 MOST_DAMPING = 1e3
 LONGEST_STEP = 1.0  #: radians or metres in one iteration: an outlier must not throw the pose around
@@ -34,7 +35,7 @@ CONVERGED, STALLED, EMPTY = 0, 1, 2
 """Status of a frame: projected gradient small enough; no step lowers the cost any more; no markers."""
 
 
-@nb.njit(cache=True, fastmath=FLAGS, inline="always")
+@nb.njit(cache=True, inline="always")
 def _function(kind: int, first: int, count: int, table: FloatArray, x: float) -> tuple[float, float, float]:
     """Value, first and second derivative of an element's function."""
     if kind == 0:
@@ -63,7 +64,7 @@ def _function(kind: int, first: int, count: int, table: FloatArray, x: float) ->
     return table[low, 1] + h * (b + h * (c + h * d3)), b + h * (2 * c + 3 * h * d3), 2 * c + 6 * h * d3
 
 
-@nb.njit(cache=True, fastmath=FLAGS)
+@nb.njit(cache=True)
 def place_elements(p: Arrays, q: FloatArray, frame: FloatArray, du: FloatArray, ddu: FloatArray) -> None:
     """Frames of all elements in ground at ``q``: (E, 12) rotation rows, then origin; and f', f'' (E,)."""
     parent, slides, coordinate, rotation, translation, kind, first, count, table = p[:9]
@@ -95,7 +96,7 @@ def place_elements(p: Arrays, q: FloatArray, frame: FloatArray, du: FloatArray, 
             frame[e, 9 + i] = x0 * t0 + x1 * t1 + x2 * t2 + o
 
 
-@nb.njit(cache=True, fastmath=FLAGS)
+@nb.njit(cache=True)
 def misfit(
     p: Arrays, q: FloatArray, y: FloatArray, w: FloatArray, frame: FloatArray, sums: FloatArray
 ) -> float:
@@ -152,7 +153,7 @@ def misfit(
     return cost
 
 
-@nb.njit(cache=True, fastmath=FLAGS)
+@nb.njit(cache=True)
 def slopes(
     p: Arrays,
     q: FloatArray,
@@ -188,7 +189,7 @@ def slopes(
                 sums[a, k] += sums[e, k]
 
 
-@nb.njit(cache=True, fastmath=FLAGS)
+@nb.njit(cache=True)
 def curvature(
     p: Arrays,
     frame: FloatArray,
@@ -281,7 +282,7 @@ def curvature(
             b = parent[b]
 
 
-@nb.njit(cache=True, fastmath=FLAGS)
+@nb.njit(cache=True)
 def _factor(
     order: IntArray,
     ancestor: IntArray,
@@ -320,7 +321,7 @@ def _factor(
     return True
 
 
-@nb.njit(cache=True, fastmath=FLAGS)
+@nb.njit(cache=True)
 def _solve(
     order: IntArray, ancestor: IntArray, factor: FloatArray, free: BoolArray, step: FloatArray
 ) -> None:
@@ -347,7 +348,7 @@ def _solve(
             a = ancestor[a]
 
 
-@nb.njit(cache=True, fastmath=FLAGS)
+@nb.njit(cache=True)
 def _mark_free(
     order: IntArray,
     q: FloatArray,
@@ -368,7 +369,7 @@ def _mark_free(
     return worst
 
 
-@nb.njit(cache=True, fastmath=FLAGS)
+@nb.njit(cache=True)
 def observe(p: Arrays, w: FloatArray, seen: BoolArray, counts: IntArray) -> int:
     """Which coordinates move a marker that is there (or have a task); how many markers are there."""
     parent, coordinate, marker_element = p[0], p[2], p[9]
@@ -394,7 +395,7 @@ def observe(p: Arrays, w: FloatArray, seen: BoolArray, counts: IntArray) -> int:
     return there
 
 
-@nb.njit(cache=True, fastmath=FLAGS)
+@nb.njit(cache=True)
 def _advance(
     p: Arrays,
     low: FloatArray,
@@ -433,7 +434,7 @@ def _advance(
     return misfit(p, q, y, w, frame, sums), 0.0
 
 
-@nb.njit(cache=True, fastmath=FLAGS)
+@nb.njit(cache=True)
 def newton(
     p: Arrays,
     low: FloatArray,

@@ -8,7 +8,6 @@ import numba as nb
 import numpy as np
 
 from capbench.biomech.kernel_numba import (
-    FLAGS,
     Arrays,
     BoolArray,
     curvature,
@@ -22,7 +21,7 @@ from capbench.biomech.kernel_numba import (
 from cohorts.values import FloatArray, IntArray
 
 
-@nb.njit(cache=True, fastmath=FLAGS)
+@nb.njit(cache=True)
 def _marker_columns(
     p: Arrays,
     frame: FloatArray,
@@ -61,7 +60,7 @@ def _marker_columns(
     return count
 
 
-@nb.njit(cache=True, fastmath=FLAGS)
+@nb.njit(cache=True)
 def _place_marker(p: Arrays, frame: FloatArray, m: int, point: FloatArray) -> None:
     """Marker m of the model in ground."""
     e, at = p[9][m], p[10][m]
@@ -73,7 +72,7 @@ def _place_marker(p: Arrays, frame: FloatArray, m: int, point: FloatArray) -> No
             point[i] = f[3 * i] * at[0] + f[3 * i + 1] * at[1] + f[3 * i + 2] * at[2] + f[9 + i]
 
 
-@nb.njit(cache=True, fastmath=FLAGS)
+@nb.njit(cache=True)
 def _add_noise(
     columns: FloatArray,
     touched: IntArray,

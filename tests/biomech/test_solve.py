@@ -325,3 +325,15 @@ def test_gait2354_against_its_published_answer(shared_data) -> None:
     rms = np.sqrt((gap**2).mean(axis=0))
     for name, kind, value in zip(published.names, published.kinds, rms, strict=True):
         assert (np.degrees(value) if kind == "rotation" else 1000 * value) < 0.05, name
+
+
+def test_no_compiled_function_may_reorder_sums() -> None:
+    """Else who compiles it and who finds it in the cache get other last digits, and runs other bytes."""
+    compiled = [
+        f
+        for module in (kernel_numba, kernel_proof)
+        for f in vars(module).values()
+        if hasattr(f, "targetoptions")
+    ]
+    assert len(compiled) > 10
+    assert [f.__name__ for f in compiled if f.targetoptions.get("fastmath")] == []
