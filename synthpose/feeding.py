@@ -199,10 +199,31 @@ class Feed:
     def plain(self, numbers: NDArray[np.int64]) -> Batch:
         """Pictures as they are, with all points of the source."""
         pictures, points, given = self.source.batch(numbers)
-        points = np.asarray(points, np.float32)
+        pictures, points = fewer(pictures, np.asarray(points, np.float32), self.recipe.network.input_size)
         weight = weights(given, hidden=self.recipe.loss.hidden)
         usable = np.isfinite(points).all(-1)
         return Batch(pictures, np.where(usable[..., None], points, 0), np.where(usable, weight, 0))
+
+
+def fewer(
+    pictures: NDArray[np.uint8], points: NDArray[np.float32], size: tuple[int, int]
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Pictures of ``size`` from those with a whole number of pixels, squared, for each of theirs; with points.
+
+    A network may so learn from coarse pictures first, which takes a quarter of the time.
+    """
+    import cv2
+
+    _, height, width, _ = pictures.shape
+    if (width, height) == size:
+        return pictures, points
+    by = width // size[0]
+    if (width, height) != (by * size[0], by * size[1]):
+        raise CapbenchError(
+            f"Expected pictures of {size[0]} x {size[1]} pixels or of a multiple, got {width} x {height}."
+        )
+    made = np.stack([cv2.resize(picture, size, interpolation=cv2.INTER_AREA) for picture in pictures])
+    return made.astype(np.uint8), (points + 0.5) / by - 0.5
 
 
 def weights(given: NDArray[Any], *, hidden: float) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ points, so that a batch with few labelled points counts as much as one with many
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -42,17 +42,77 @@ def _entropy(shares: Tensor) -> Tensor:
     return -(shares * shares.clamp(min=1e-30).log()).sum(-1)
 
 
-def divergence(maps: Tensor, points: Tensor, sigma: float) -> Tensor:
-    """(n, K) Kullback-Leibler divergence of the softmaxed maps from Gaussians at the points.
+class _Mass(torch.autograd.Function):
+    """Softmaxed maps: their cross-entropy with products of two Gaussians, and their mass along each axis.
 
-    Its gradient is that of the cross-entropy with the same soft target; a perfect map gives 0. The target is
-    a product of one Gaussian along each axis, so it is never laid out as a map.
+    What costs is to go over the maps' cells: forwards and backwards do so as seldom as they can, picture by
+    picture on a CPU, whose cache holds one picture's maps.
     """
-    maps = maps.float()
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(n, K, h, w), (n, K, w), (n, K, h) -> (n, K) cross-entropies, (n, K, w) and (n, K, h) masses."""
+        n, k, height, width = maps.shape
+        laid = maps.permute(0, 2, 3, 1)  # as channels-last maps lie in memory
+        shares = torch.empty(n, height, width, k, device=maps.device)
+        crosses, across, down = [], [], []
+        for part in _parts(maps):
+            flat = laid[part].reshape(-1, height * width, k).float()
+            log = torch.log_softmax(flat, 1).view(-1, height, width, k)
+            target = _product(x[part], y[part])
+            crosses.append(-target.mul_(log).sum((1, 2)))
+            torch.exp(log, out=shares[part])
+            across.append(shares[part].sum(1))
+            down.append(shares[part].sum(2))
+        by_x, by_y = torch.cat(across), torch.cat(down)
+        ctx.save_for_backward(shares, x, y, by_x, by_y)
+        ctx.dtype = maps.dtype
+        return torch.cat(crosses), by_x.transpose(1, 2), by_y.transpose(1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, *given: Tensor) -> tuple[Tensor, None, None]:
+        """p (g_x + g_y - mean of them under p) of the masses; p - target of the cross-entropy."""
+        shares, x, y, across, down = ctx.saved_tensors
+        by_cross, by_x, by_y = given[0], given[1].transpose(1, 2), given[2].transpose(1, 2)
+        mean = (across * by_x).sum(1) + (down * by_y).sum(1)
+        of_columns = by_x + (by_cross - mean)[:, None]
+        made = torch.empty(shares.shape, dtype=ctx.dtype, device=shares.device)
+        for part in _parts(shares):
+            pull = of_columns[part][:, None] + by_y[part][:, :, None]
+            pull.mul_(shares[part]).sub_(_product(x[part], y[part] * by_cross[part][..., None]))
+            made[part] = pull
+        return made.permute(0, 3, 1, 2), None, None
+
+
+def _parts(given: Tensor) -> list[slice]:
+    if given.device.type != "cpu":
+        return [slice(None)]
+    return [slice(s, s + 1) for s in range(len(given))]
+
+
+def _product(x: Tensor, y: Tensor) -> Tensor:
+    """(n, K, w) and (n, K, h) -> (n, h, w, K)."""
+    return y.transpose(1, 2)[:, :, None] * x.transpose(1, 2)[:, None]
+
+
+class Mass(NamedTuple):
+    """What is asked of softmaxed maps: (n, K) divergences; (n, K, w) and (n, K, h) mass along x and y."""
+
+    divergence: Tensor
+    x: Tensor
+    y: Tensor
+
+
+def mass(maps: Tensor, points: Tensor, sigma: float) -> Mass:
+    """Kullback-Leibler divergence of the softmaxed maps from Gaussians at the points, and where mass lies.
+
+    The divergence's gradient is that of the cross-entropy with the same soft target; a perfect map gives 0.
+    The target is a product of one Gaussian along each axis.
+    """
     x = gaussian(points[..., 0], maps.shape[3], sigma)
     y = gaussian(points[..., 1], maps.shape[2], sigma)
-    expected = torch.einsum("nkhw,nkh,nkw->nk", maps, y, x)
-    return torch.logsumexp(maps.flatten(2), dim=2) - expected - _entropy(x) - _entropy(y)
+    cross, across, down = _Mass.apply(maps, x, y)  # type: ignore[no-untyped-call]
+    return Mass(cross - _entropy(x) - _entropy(y), across, down)
 
 
 class Moments(NamedTuple):
@@ -62,14 +122,8 @@ class Moments(NamedTuple):
     variance: Tensor
 
 
-def moments(maps: Tensor) -> Moments:
-    """Mean and variance of the softmaxed maps ("soft-argmax")."""
-    n, k, height, width = maps.shape
-    shares = torch.softmax(maps.float().flatten(2), dim=2).view(n, k, height, width)
-    return _axis_moments(shares.sum(2), shares.sum(3))
-
-
-def _axis_moments(x: Tensor, y: Tensor) -> Moments:
+def moments(x: Tensor, y: Tensor) -> Moments:
+    """Mean and variance of mass along x (n, K, w) and y (n, K, h): "soft-argmax"."""
     means, variances = [], []
     for shares in (x, y):
         at = torch.arange(shares.shape[2], dtype=torch.float32, device=shares.device)
@@ -138,10 +192,11 @@ def loss_of(out: Tensor | tuple[Tensor, Tensor], points: Tensor, weight: Tensor,
         return _summed(parts)
     if isinstance(out, tuple):
         parts["maps"] = weighted_mean(bins_divergence(*out, points, asked.sigma), weight)
-        found = _axis_moments(*(torch.softmax(bins.float(), 2) for bins in out)) if asked.moments else None
+        found = moments(*(torch.softmax(bins.float(), 2) for bins in out)) if asked.moments else None
     else:
-        parts["maps"] = weighted_mean(divergence(out, points, asked.sigma), weight)
-        found = moments(out) if asked.moments else None
+        whole = mass(out, points, asked.sigma)
+        parts["maps"] = weighted_mean(whole.divergence, weight)
+        found = moments(whole.x, whole.y) if asked.moments else None
     if found is not None and asked.soft_argmax:
         parts["soft_argmax"] = asked.soft_argmax * weighted_mean(far(found, points), weight)
     if found is not None and asked.variance:

@@ -181,9 +181,10 @@ class TrainRecipe(Strict):
         for name in self.loss.points:
             if name not in points:
                 wrong(f"Expected a point of {self.skeleton}, got {name!r}.", at=("loss", "points"))
-        if self.data is not None and self.data.size != self.network.input_size:
-            size = list(self.network.input_size)
-            wrong(f"Expected data of the network's size {size}.", at=("data", "size"))
+        if self.data is not None:
+            size, own = self.network.input_size, self.data.size
+            if own[0] % size[0] or own[0] * size[1] != own[1] * size[0]:
+                wrong(f"Expected data of the network's size {list(size)} or a multiple.", at=("data", "size"))
         return self
 
     @property

@@ -48,7 +48,7 @@ def t(array):
 def test_divergence_is_that_of_the_whole_maps(random) -> None:
     maps, points = some(random)
     wanted = rel_entr(laid_out(points, 1.3), softmaxed(maps)).sum((2, 3))
-    found = losses.divergence(t(maps), t(points), 1.3).numpy()
+    found = losses.mass(t(maps), t(points), 1.3).divergence.numpy()
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
 
 
@@ -56,7 +56,7 @@ def test_divergence_is_that_of_the_whole_maps(random) -> None:
 def test_divergence_pulls_as_the_cross_entropy_does(random) -> None:
     maps, points = some(random)
     own, theirs = t(maps).requires_grad_(), t(maps).requires_grad_()
-    losses.divergence(own, t(points), 1.3).sum().backward()
+    losses.mass(own, t(points), 1.3).divergence.sum().backward()
     target = t(laid_out(points, 1.3)).flatten(2).flatten(0, 1)
     torch.nn.functional.cross_entropy(theirs.flatten(2).flatten(0, 1), target, reduction="sum").backward()
     torch.testing.assert_close(own.grad, theirs.grad, rtol=1e-4, atol=1e-6)
@@ -65,7 +65,7 @@ def test_divergence_pulls_as_the_cross_entropy_does(random) -> None:
 def test_the_map_that_is_asked_for_costs_nothing_and_stays(random) -> None:
     _, points = some(random)
     maps = t(np.log(laid_out(points, 1.0)) + 7.0).requires_grad_()
-    cost = losses.divergence(maps, t(points), 1.0)
+    cost = losses.mass(maps, t(points), 1.0).divergence
     cost.sum().backward()
     np.testing.assert_allclose(cost.detach().numpy(), 0, atol=1e-4)
     assert maps.grad.abs().max() < 1e-5
@@ -88,15 +88,43 @@ def test_the_map_that_is_asked_for_is_decoded_to_the_point(random) -> None:
 
 @pytest.mark.truth("sums over the maps laid out cell by cell")
 def test_moments(random) -> None:
-    maps, _ = some(random)
+    maps, points = some(random)
     shares = softmaxed(maps)
     y, x = np.mgrid[:H, :W]
-    found = losses.moments(t(maps))
+    whole = losses.mass(t(maps), t(points), 1.0)
+    found = losses.moments(whole.x, whole.y)
     for axis, at in ((0, x), (1, y)):
         mean = (shares * at).sum((2, 3))
         np.testing.assert_allclose(found.mean[..., axis], mean, rtol=1e-4)
         spread = (shares * (at - mean[..., None, None]) ** 2).sum((2, 3))
         np.testing.assert_allclose(found.variance[..., axis], spread, rtol=1e-4)
+
+
+@pytest.mark.truth("torch's automatic gradient of the maps laid out cell by cell")
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_gradient_is_that_of_the_definition(random, layout) -> None:
+    """Of the divergence, and of anything that is asked of the mass along the axes."""
+    maps, points = some(random)
+    by_x, by_y, by_cost = (t(random.normal(size=s)) for s in ((N, K, W), (N, K, H), (N, K)))
+    own, theirs = (t(maps).to(memory_format=layout).requires_grad_() for _ in range(2))
+    found = losses.mass(own, t(points), 1.3)
+    ((found.x * by_x).sum() + (found.y * by_y).sum() + (found.divergence * by_cost).sum()).backward()
+    log = torch.log_softmax(theirs.flatten(2), 2).view(N, K, H, W)
+    shares, target = log.exp(), t(laid_out(points, 1.3))
+    cost = (target * (target.log() - log)).sum((2, 3))
+    masses = (shares.sum(2) * by_x).sum() + (shares.sum(3) * by_y).sum()
+    (masses + (cost * by_cost).sum()).backward()
+    torch.testing.assert_close(own.grad, theirs.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_half_precision_maps_get_half_precision_gradients(random) -> None:
+    maps, points = some(random)
+    own = t(maps).to(torch.bfloat16).requires_grad_()
+    exact = own.detach().float().requires_grad_()
+    losses.mass(own, t(points), 1.0).divergence.sum().backward()
+    losses.mass(exact, t(points), 1.0).divergence.sum().backward()
+    assert own.grad.dtype == torch.bfloat16
+    torch.testing.assert_close(own.grad.float(), exact.grad, rtol=1e-2, atol=1e-3)
 
 
 def test_far_is_in_cells() -> None:
@@ -190,7 +218,8 @@ def test_terms_add_up_and_are_named(random) -> None:
     terms = losses.loss_of(t(maps), t(points), weight, Loss(soft_argmax=0.5, variance=0.3))
     assert set(terms.parts) == {"maps", "soft_argmax", "variance"}
     assert terms.total.item() == pytest.approx(sum(v.item() for v in terms.parts.values()), rel=1e-6)
-    far = losses.weighted_mean(losses.far(losses.moments(t(maps)), t(points)), weight)
+    whole = losses.mass(t(maps), t(points), 1.0)
+    far = losses.weighted_mean(losses.far(losses.moments(whole.x, whole.y), t(points)), weight)
     assert terms.parts["soft_argmax"].item() == pytest.approx(0.5 * far.item(), rel=1e-5)
 
 
@@ -222,5 +251,5 @@ def test_half_precision_maps_are_judged_in_full() -> None:
     maps = torch.zeros(1, 1, H, W, dtype=torch.bfloat16)
     maps[..., 5, 4] = 30.0
     points = t([[[4.0, 5.0]]])
-    exact = losses.divergence(maps.float(), points, 1.0)
-    assert torch.equal(losses.divergence(maps, points, 1.0), exact)
+    exact = losses.mass(maps.float(), points, 1.0).divergence
+    assert torch.equal(losses.mass(maps, points, 1.0).divergence, exact)

@@ -346,6 +346,24 @@ def test_a_network_is_told_its_own_points_with_their_weights(data) -> None:
     np.testing.assert_array_equal(batch.points[0], source.points[numbers[0], :17])
 
 
+@pytest.mark.truth("means over blocks, and a point at a block's middle")
+def test_a_network_of_fewer_pixels_is_given_means_over_blocks() -> None:
+    """A bright block becomes one pixel, and the point in the middle of the block that pixel's middle."""
+    pictures = np.random.default_rng(0).integers(0, 200, (3, 96, 96, 3), np.uint8)
+    pictures[:, 30:33, 60:63] = 255
+    points = np.tile(np.float32([61.0, 31.0]), (3, 5, 1))
+    found, at = feeding.fewer(pictures, points, (32, 32))
+    blocks = pictures.reshape(3, 32, 3, 32, 3, 3).mean((2, 4))
+    assert found.dtype == np.uint8
+    np.testing.assert_allclose(found, blocks, atol=0.51)
+    assert (found[:, 10, 20] == 255).all()
+    np.testing.assert_allclose(at, np.tile([20.0, 10.0], (3, 5, 1)))
+    for same in feeding.fewer(pictures, points, (96, 96)):
+        assert same is pictures or same is points
+    with pytest.raises(CapbenchError, match="of 40 x 40 pixels or of a multiple, got 96 x 96"):
+        feeding.fewer(pictures, points, (40, 40))
+
+
 def test_points_that_the_pictures_lack_are_named() -> None:
     class Sparse:
         skeleton = skeleton("coco-17")

@@ -154,6 +154,8 @@ def test_a_recipe_written_down_is_the_same_again() -> None:
         ("samples: 80", "samples: 80\n  loss: {kind: mse, soft_argmax: 1.0}", "divergence only"),
         ("samples: 80", "samples: 80\n  loss: {points: {left_kneee: 2.0}}", "left_kneee"),
         ("samples: 80", "samples: 80\n  data: {seed: 1, size: [96, 128]}", "network's size"),
+        ("samples: 80", "samples: 80\n  data: {seed: 1, size: [128, 96]}", "network's size"),
+        ("samples: 80", "samples: 80\n  data: {seed: 1, size: [32, 48]}", "network's size"),
     ],
 )
 def test_what_can_t_be_meant_is_refused(tmp_path, old, new, problem) -> None:
@@ -162,6 +164,12 @@ def test_what_can_t_be_meant_is_refused(tmp_path, old, new, problem) -> None:
         for phase in ("first", "second"):
             assert read_recipe(path, phase).made
     assert problem in str(caught.value)
+
+
+def test_a_phase_may_look_at_fewer_pixels_of_the_same_pictures() -> None:
+    coarse, fine = (read_recipe("mini-cpu", phase) for phase in ("sparse", "dense"))
+    assert (coarse.network.input_size, fine.network.input_size) == ((96, 128), (192, 256))
+    assert coarse.data == fine.data
 
 
 def test_phases_are_asked_for_by_name(tmp_path) -> None:
