@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,7 +46,9 @@ def world_of(device: str) -> Iterator[World]:
     distributed.init_process_group("nccl" if own.type == "cuda" else "gloo")
     try:
         yield World(distributed.get_rank(), size, own)
+        distributed.barrier()  # nobody leaves while another still waits for an answer
     finally:
+        gc.collect()  # what sums gradients must go before the group that it does it with
         distributed.destroy_process_group()
 
 
@@ -60,3 +63,11 @@ def threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """Within: networks compute in a recipe's precision."""
+    import torch
+
+    half = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, half, enabled=precision != "fp32")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from synthpose.train_recipe import TrainRecipe
 
 START = "start.json"  #: of a training: what the weights it started from had learnt from
+TEACHER = "teacher.json"  #: of a training: what the network that taught it had learnt from
 CROPS = 24  #: synthetic people that an export is held against the network on
 
 
@@ -59,7 +60,7 @@ def training_card(
             sources.append(TrainingData(name=name, synthetic=False, note=how.note))
     return draft_card(
         recipe.made,
-        training=sources,
+        training=[one for k, one in enumerate(sources) if one not in sources[:k]],
         recipe=recipe.digest,
         notes=notes,
         name=recipe.name,
@@ -92,18 +93,19 @@ def trained_card(training: Path, recipe: TrainRecipe) -> ModelCard:
         notes.append("Of a training that is not over.")
     hashes = told.get("hashes", {})
     before: list[TrainingData] = []
-    if digest := hashes.get("start"):
-        notes.append(f"Started from weights with SHA-256 {digest}.")
-        kept = load_json(training / START) if (training / START).is_file() else {}
-        if kept.get("sha256") == digest:
-            before = [TrainingData.model_validate(one) for one in kept["training_data"]]
-        else:
-            before = [_undeclared("weights", digest)]
+    for key, file, words in (("start", START, "Started from"), ("teacher", TEACHER, "Taught by")):
+        if digest := hashes.get(key):
+            notes.append(f"{words} weights with SHA-256 {digest}.")
+            kept = load_json(training / file) if (training / file).is_file() else {}
+            if kept.get("sha256") == digest:
+                before += [TrainingData.model_validate(one) for one in kept["training_data"]]
+            else:
+                before.append(_undeclared("weights", digest))
     return training_card(recipe, before=before, notes=notes)
 
 
-def note_start(folder: Path, weights: Path, digest: str) -> None:
-    """Keep beside a training what the weights that it starts from had learnt from, for its card."""
+def note_start(folder: Path, weights: Path, digest: str, *, name: str = START) -> None:
+    """Keep beside a training what the weights that it follows from had learnt from, for its card."""
     import json
 
     from cohorts.bounded import write_text
@@ -111,7 +113,7 @@ def note_start(folder: Path, weights: Path, digest: str) -> None:
     told = [one.model_dump(mode="json") for one in learnt_from(weights, digest)]
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"sha256": digest, "training_data": told}, indent=1)
-    write_text(folder / START, text + "\n", overwrite=True)
+    write_text(folder / name, text + "\n", overwrite=True)
 
 
 def learnt_from(weights: Path, digest: str) -> tuple[TrainingData, ...]:
@@ -132,7 +134,7 @@ def learnt_from(weights: Path, digest: str) -> tuple[TrainingData, ...]:
 def _undeclared(name: str, digest: str) -> TrainingData:
     from capbench.models.card import TrainingData
 
-    note = f"weights that the training started from, SHA-256 {digest}; what they learnt from is not declared"
+    note = f"weights that the training followed from, SHA-256 {digest}; what they learnt from is not declared"
     return TrainingData(name=name, synthetic=False, note=note)
 
 
@@ -160,7 +162,14 @@ def export_crops(recipe: TrainRecipe, number: int = CROPS) -> NDArray[np.uint8]:
     from synthpose.data_recipe import DataRecipe
     from synthpose.shots import draw_shot
 
-    base = recipe.data or DataRecipe(seed=0, size=recipe.network.input_size)
-    changes = {"seed": base.seed + 7919, "shots_per_person": 12, "motions_per_person": 2, "variants": 1}
+    size = recipe.network.input_size
+    base = recipe.data or DataRecipe(seed=0)
+    changes = {
+        "seed": base.seed + 7919,
+        "size": size,
+        "shots_per_person": 12,
+        "motions_per_person": 2,
+        "variants": 1,
+    }
     other = base.model_copy(update=changes)
     return np.stack([draw_shot(other, k).picture for k in range(number)])
