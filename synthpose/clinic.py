@@ -41,9 +41,9 @@ from synthpose.people import draw_phenotype
 from synthpose.person import MOCAP, Person, make_person
 from synthpose.recipe import PersonPlan, Recipe, TrialPlan, chance, plan, recipe_of
 from synthpose.rig import phone_rig
-from synthpose.room import draw_room
 from synthpose.scene import Actor, Material, Stage, View, tolerances
 from synthpose.softtissue import soft_tissue
+from synthpose.style import STYLES, Style
 
 TRUTH_RATE = 100.0  #: Hz of motions and markers
 BLOCK = 12  #: frames that are posed at once
@@ -360,9 +360,9 @@ def film(
     formats.write(folder / truth["mocap"], mocap)
     skin = soft_tissue(mocap, person.mocap, take.motion, seed=who.seed, points=MOCAP)
     formats.write(folder / truth["mocap_skin"], skin.markers)
-    others = () if take.other is None else take.other[0].actors(2)
-    room = draw_room(who.seed, session)
-    stage = Stage([*take.subject.actors(1), *take.things, *others], room)
+    style = STYLES[recipe.style]
+    room = style.room(who.seed, session)
+    stage = Stage(_drawn(style, who, one, take), room)
     late = sensor.offsets([c.name for c in take.cameras], seed=one.seed, most=recipe.offset)
     videos, extras, digests = dict[str, str](), dict[str, str](), dict[str, str]()
     for camera in take.cameras:
@@ -371,7 +371,7 @@ def film(
             take.motion.time[0], take.motion.time[-1], recipe.rate, offset=late[camera.name]
         )
         seen: list[NDArray[np.bool_]] = []
-        pictures = _pictures(recipe, one, take, stage, View(camera, room), times, seen)
+        pictures = _pictures(recipe, one, take, stage, View(camera, room, painter=style.painter), times, seen)
         written = video.write(folder / f"{where}.mp4", pictures, rate=recipe.rate)
         digests[f"{where}.mp4"] = written.sha256
         videos[camera.name] = f"{where}.mp4"
@@ -405,6 +405,16 @@ def at_times(motion: Motion, times: FloatArray) -> Motion:
     inside = np.clip(times, motion.time[0], motion.time[-1])
     clock = times if np.all(np.diff(times) > 0) else np.arange(len(times), dtype=float)
     return replace(motion, time=clock, values=CubicSpline(motion.time, motion.values)(inside))
+
+
+def _drawn(style: Style, who: PersonPlan, one: TrialPlan, take: Take) -> list[Actor]:
+    """Everything there is to draw, in that style: the subject, things, somebody else."""
+    others = () if take.other is None else take.other[0].actors(2)
+    seeds = {1: who.seed, 0: one.seed, 2: one.seed}
+    return [
+        replace(actor, materials=style.dressed(actor.materials, seeds[actor.person]))
+        for actor in (*take.subject.actors(1), *take.things, *others)
+    ]
 
 
 def _pictures(
@@ -442,7 +452,9 @@ def _pictures(
                 tolerance = tolerances([p[moments // 2] for p in posed], landmarks, 0)
             seen.append(view.visible(middle, landmarks, start + k, tolerance=tolerance))
             linear = shots[0].linear if moments == 1 else sensor.exposed(s.linear for s in shots)
-            yield sensor.develop(linear, phone, seed=one.seed, camera=view.camera.name, frame=start + k)
+            yield STYLES[recipe.style].develop(
+                linear, phone, seed=one.seed, camera=view.camera.name, frame=start + k
+            )
 
 
 def _seen_by(camera: Camera, take: Take, times: FloatArray, seen: NDArray[np.bool_]) -> Keypoints:

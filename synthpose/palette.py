@@ -79,7 +79,11 @@ def dye(random: np.random.Generator) -> Colour:
     """A colour of cloth: often a neutral one, else any hue."""
     if random.random() < 0.45:
         return linear(NEUTRAL[int(random.integers(len(NEUTRAL)))])
-    hue, strength, value = random.random(), random.uniform(0.25, 0.9), random.uniform(0.08, 0.75)
+    return tinted(random.random(), random.uniform(0.25, 0.9), random.uniform(0.08, 0.75))
+
+
+def tinted(hue: float, strength: float, value: float) -> Colour:
+    """A linear colour by its place on the wheel (0 to 1, red at 0), how strong it is, and how bright."""
     wheel = np.clip(np.abs((hue * 6 + np.array([0.0, 4.0, 2.0])) % 6 - 3) - 1, 0, 1)
     red, green, blue = (float(x) for x in value * (1 - strength * (1 - wheel)))
     return red, green, blue

@@ -16,6 +16,7 @@ from cohorts.strict import Strict, Texts, wrong
 from synthpose.motion import CONDITIONS
 from synthpose.people import GROUPS
 from synthpose.rig import AZIMUTHS
+from synthpose.style import DEFAULT, STYLES
 
 LARGEST_SEED = 2**63 - 1
 AIDS = ("cane", "walker", "bars")
@@ -86,6 +87,9 @@ class Recipe(Strict):
         default=0.0, ge=0, le=1, description="Share of walks with a cane, a walker or between bars."
     )
     static: float = Field(default=1.0, gt=0, le=10, description="Seconds of each person's standing trial.")
+    style: str = Field(
+        default=DEFAULT, description="Of synthpose.style.STYLES: how pictures look; changes nothing else."
+    )
 
     @field_validator("people")
     @classmethod
@@ -95,6 +99,13 @@ class Recipe(Strict):
                 wrong(f"Expected groups among {', '.join(GROUPS)}, got {name!r}.")
         if not sum(value.values()):
             wrong("Expected at least one person, got none.")
+        return value
+
+    @field_validator("style")
+    @classmethod
+    def _drawn(cls, value: str) -> str:
+        if value not in STYLES:
+            wrong(f"Expected one of the styles {', '.join(STYLES)}, got {value!r}.")
         return value
 
     @field_validator("cameras")

@@ -29,6 +29,8 @@ VISIBLE = 0.05  #: metres that a landmark may lie behind the first surface and s
 DARKNESS = (0.0, 1.0, 0.0)  #: where a room without lights has its light from: nobody sees its shadows
 Colour = tuple[float, float, float]
 Rasteriser = Callable[..., Buffers]
+#: draws the light (h, w, 3) of a scene, given its buffers and its vertices' pixels
+Paint = Callable[["Scene", Buffers, FloatArray], Float32Array]
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class Stage:
             [np.empty((0, 3)), *(a.surface.canonical_v3 for a in actors)]
         )
         self.material, self.part, self.person = map(np.concatenate, (material, part, person))
-        self.table = _table(materials)
+        self.table = material_rows(materials)
 
     def pose(self, posed: Sequence[FloatArray]) -> Scene:
         """One frame: the actors where ``posed`` (V, 3) of each puts them (metres in ground)."""
@@ -204,12 +206,14 @@ class Picture:
 class View:
     """A camera in a room: the empty room as it sees it, and where each of its pixels is in the light's axes.
 
-    ``rasteriser`` is ``synthpose.render.rasterise`` or its equal on another device.
+    ``rasteriser`` is ``synthpose.render.rasterise`` or its equal on another device; ``painter`` gives what
+    draws light and texture for a view in another style than the default (see ``synthpose.style``).
     """
 
     camera: Camera
     room: Room
     rasteriser: Rasteriser = rasterise
+    painter: Callable[[View], Paint] | None = None
     empty: Float32Array = field(init=False)
     beneath: Float32Array = field(init=False)
     surface: NDArray[np.uint8] = field(init=False)
@@ -227,16 +231,18 @@ class View:
             )
         bounds = np.array([np.minimum(r.low, place - 0.01), np.maximum(r.high, place + 0.01)])
         bounds[0, 1] = r.low[1]
-        colours, pattern, size, _ = _table(r.surfaces)
+        colours, pattern, size, _ = material_rows(r.surfaces)
         bright, first = _on_walls(r)
         self._share = first / np.maximum(bright, 1e-12)
         room(
             place, lens.rays(self.camera), bounds, colours, pattern, size, bright, r.axes,
-            self._focal, r.seed, self.empty, self.beneath, self.surface,
+            self.focal, r.seed, self.empty, self.beneath, self.surface,
         )  # fmt: skip
+        self._paint = None if self.painter is None else self.painter(self)
 
     @property
-    def _focal(self) -> float:
+    def focal(self) -> float:
+        """Pixels."""
         return float(np.sqrt(self.camera.matrix[0, 0] * self.camera.matrix[1, 1]))
 
     def draw(self, actors: Sequence[Actor], posed: Sequence[FloatArray], *, gain: float = 1.0) -> Picture:
@@ -248,11 +254,17 @@ class View:
 
     def see(self, scene: Scene, *, gain: float = 1.0) -> Picture:
         """A frame of a stage in this room."""
-        stage, shadow = scene.stage, scene.shadow
+        stage = scene.stage
         if stage.room is not self.room and stage.room != self.room:
             raise CapbenchError("Expected a stage in the room of this view, got one in another room.")
         pixels, depth = lens.project(self.camera, scene.vertices)
         buffers = self.rasteriser(pixels, depth, stage.faces, size=self.camera.size)
+        linear = (self._paint or self._shaded)(scene, buffers, pixels)
+        return Picture(linear, buffers, scene, pixels, gain)
+
+    def _shaded(self, scene: Scene, buffers: Buffers, pixels: FloatArray) -> Float32Array:
+        """Light and texture in the default style."""
+        stage, shadow = scene.stage, scene.shadow
         linear = np.empty_like(self.empty)
         backdrop(
             buffers.face_hw, self.empty, self.beneath, self.surface, self._share,
@@ -260,11 +272,11 @@ class View:
         )  # fmt: skip
         shade(
             buffers.face_hw, buffers.bary_hw2, buffers.depth_hw, stage.faces, pixels, scene.normal,
-            stage.canonical, stage.material, *stage.table, _lights(self.room.lights),
+            stage.canonical, stage.material, *stage.table, light_rows(self.room.lights),
             np.array(self.room.ambient, float), shadow.cast_v3, shadow.far, shadow.scale, shadow.corner,
-            self._focal, self.room.seed, linear,
+            self.focal, self.room.seed, linear,
         )  # fmt: skip
-        return Picture(linear, buffers, scene, pixels, gain)
+        return linear
 
     def visible(
         self, picture: Picture, landmarks: Markers, frame: int, *, tolerance: ArrayLike = VISIBLE
@@ -327,7 +339,8 @@ def _owner(surface: Surface) -> IntArray:
     return np.asarray(shares[surface.faces_f3].sum(axis=1).argmax(axis=1))
 
 
-def _lights(lights: Sequence[Light]) -> FloatArray:
+def light_rows(lights: Sequence[Light]) -> FloatArray:
+    """(L, 6) of each light: the unit vector towards it, and its colour."""
     rows = [[*(np.array(light.toward) / np.linalg.norm(light.toward)), *light.colour] for light in lights]
     return np.array(rows, float).reshape(-1, 6)
 
@@ -335,12 +348,13 @@ def _lights(lights: Sequence[Light]) -> FloatArray:
 def _on_walls(r: Room) -> tuple[FloatArray, FloatArray]:
     """(6, 3) the light on each surface of a room, and how much of it the first lamp gives."""
     inward = np.array([[0, 1, 0], [0, -1, 0], [1, 0, 0], [-1, 0, 0], [0, 0, 1], [0, 0, -1]], float)
-    given = [np.maximum(inward @ lamp[:3], 0)[:, None] * lamp[3:] for lamp in _lights(r.lights)]
+    given = [np.maximum(inward @ lamp[:3], 0)[:, None] * lamp[3:] for lamp in light_rows(r.lights)]
     bright = (0.75 + 0.25 * inward[:, 1:2]) * np.array(r.ambient, float) + sum(given)
     return np.ascontiguousarray(bright), given[0] if given else np.zeros((6, 3))
 
 
-def _table(materials: Sequence[Material]) -> tuple[FloatArray, IntArray, FloatArray, FloatArray]:
+def material_rows(materials: Sequence[Material]) -> tuple[FloatArray, IntArray, FloatArray, FloatArray]:
+    """Of M materials: both colours (M, 2, 3), pattern, size (metres) and roughness (M,)."""
     return (
         np.array([[m.first, m.second] for m in materials], float).reshape(-1, 2, 3),
         np.array([m.pattern for m in materials], np.int64),

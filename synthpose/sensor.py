@@ -23,7 +23,7 @@ from synthpose import lens
 from synthpose.render import Float32Array
 from synthpose.shade import GUESS, STEPS, byte
 
-_BYTES_SD = 209.0215  #: standard deviation of the sum of 8 random bytes: sqrt(8 (256² - 1) / 12)
+BYTES_SD = 209.0215  #: standard deviation of the sum of 8 random bytes: sqrt(8 (256² - 1) / 12)
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,7 @@ def _spread(picture: Float32Array, weights: Float32Array, out: Float32Array) -> 
 
 
 @nb.njit(cache=True)
-def _random_sum(key: np.uint64, n: np.uint64) -> float:
+def random_sum(key: np.uint64, n: np.uint64) -> float:
     """The sum of the 8 bytes of the n-th random number of a key (splitmix64): near to Gaussian, mean 1020."""
     h = key + (n + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
     h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -250,7 +250,7 @@ def _expose(
     flat, made = light.ravel(), out.ravel()
     for n in range(len(flat)):
         value = float(flat[n]) * gains[n % 3]
-        unit = (_random_sum(key, np.uint64(n)) - 1020.0) / _BYTES_SD
+        unit = (random_sum(key, np.uint64(n)) - 1020.0) / BYTES_SD
         value += unit * np.sqrt(dark + grain * max(value, 0.0))
         made[n] = byte(value, steps, guess)
 

@@ -8,7 +8,9 @@ from cohorts.errors import CapbenchError
 from synthpose.recipe import Recipe, chance, plan, recipe_of
 
 
-@pytest.mark.parametrize("name", ["clinic-mini", "clinic", "clinic-train"])
+@pytest.mark.parametrize(
+    "name", ["clinic-mini", "clinic", "clinic-train", "clinic-unseen", "clinic-restyled"]
+)
 def test_built_in_recipes_make_as_many_people_as_their_cards_say(name) -> None:
     card = builtin_card(name)
     people = plan(recipe_of(card))
@@ -32,6 +34,15 @@ def test_hidden_and_public_differ_in_their_seed_alone() -> None:
         recipe_of(hidden)
     assert caught.value.fix == "give --seed NUMBER"
     assert recipe_of(hidden, seed=3).seed == 3
+
+
+def test_the_restyled_cohort_differs_from_the_unseen_one_in_its_style_alone() -> None:
+    unseen, restyled = builtin_card("clinic-unseen"), builtin_card("clinic-restyled")
+    assert {**unseen.recipe, "style": "sunlit"} == dict(restyled.recipe)
+    assert recipe_of(unseen).style == "default"
+    assert plan(recipe_of(unseen)) == plan(recipe_of(restyled))
+    told = ("subjects", "activities", "cameras", "reference", "protocol", "splits")
+    assert all(getattr(unseen, name) == getattr(restyled, name) for name in told)
 
 
 def test_a_persons_part_follows_from_nobody_elses() -> None:

@@ -211,7 +211,14 @@ def test_held_out_conditions_are_never_performed(monkeypatch) -> None:
 def test_nobody_is_from_a_cohort() -> None:
     """Seeds of training are 2^32 and more, of cohorts' people below 2^31, so no numbers are shared."""
     theirs = set()
-    for name in ("clinic", "clinic-mini", "clinic-train", "clinic-hidden"):
+    for name in (
+        "clinic",
+        "clinic-mini",
+        "clinic-train",
+        "clinic-unseen",
+        "clinic-restyled",
+        "clinic-hidden",
+    ):
         card = read_card(ROOT / "cohorts" / f"{name}.yaml")
         for seed in (None, 0, 5) if name != "clinic-hidden" else (0, 123456789):
             for person in plan(recipe_of(card, seed=seed)):
