@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from metrics.arrays import FloatArray, IntArray, MetricError, floats, share, whole
+from metrics.arrays import FloatArray, IntArray, MetricError, alike, floats, share, whole
 
 Method = Literal["percentile", "BCa"]
 Statistic = Callable[[FloatArray], ArrayLike]
@@ -216,6 +216,38 @@ def bootstrap_means(
         return np.asarray(terms @ counts_bs.T / counts_bs.sum(axis=1))
 
     return bootstrap(mean, n, method=method, confidence=confidence, resamples=resamples, seed=seed)
+
+
+def bootstrap_ratio(
+    above_xs: ArrayLike,
+    below_xs: ArrayLike,
+    *,
+    method: Method = "percentile",
+    confidence: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> Bootstrap:
+    """Bootstrap the ratio of two means over the same subjects (last axis), both of each resample's subjects.
+
+    The ratio of the means, not the mean of the subjects' ratios: a subject whose error below is nearly 0
+    would decide that one alone.
+
+    >>> twice = bootstrap_ratio([2.0, 4.0, 8.0], [1.0, 2.0, 4.0])
+    >>> float(twice.estimate), float(twice.low), float(twice.high)
+    (2.0, 2.0, 2.0)
+    """
+    above, below = alike(above_xs=above_xs, below_xs=below_xs)
+    complete(above)
+    complete(below)
+    if not (below > 0).all():
+        raise MetricError(f"Expected numbers above 0 to divide by, got {below.min():g}.")
+    n = above.shape[-1]
+    terms_above, terms_below = exact_terms(above, n), exact_terms(below, n)
+
+    def ratio(counts_bs: FloatArray) -> FloatArray:
+        return np.asarray((terms_above @ counts_bs.T) / (terms_below @ counts_bs.T))
+
+    return bootstrap(ratio, n, method=method, confidence=confidence, resamples=resamples, seed=seed)
 
 
 def bootstrap_trials(

@@ -291,7 +291,7 @@ def _warnings(results: Sequence[Result], letters: str) -> Iterable[str]:
 
 def _fits(result: Result) -> bool:
     """Whether each person's number is the mean of their trials, as it is defined."""
-    found = _up(result.per_trial, lambda row: row.charged)
+    found = of_people(result.per_trial, lambda row: row.charged)
     stated = {score.name: score.value for score in result.by_subject if score.value is not None}
     return found.keys() == stated.keys() and all(
         math.isclose(found[name], value, rel_tol=1e-6, abs_tol=1e-6) for name, value in stated.items()
@@ -312,7 +312,7 @@ def _by_subject(result: Result, place: str) -> dict[str, float]:
     return found
 
 
-def _up(rows: Iterable[TrialRow], value: Callable[[TrialRow], float | None]) -> dict[str, float]:
+def of_people(rows: Iterable[TrialRow], value: Callable[[TrialRow], float | None]) -> dict[str, float]:
     """Each person's number: mean over the trials of an activity, then over activities."""
     people: dict[str, dict[TrialKey, float]] = defaultdict(dict)
     for row in rows:
@@ -325,7 +325,7 @@ def _up(rows: Iterable[TrialRow], value: Callable[[TrialRow], float | None]) -> 
 def _by_coordinate(results: Sequence[Result], letters: str) -> dict[tuple[str, str], Values]:
     return {
         (score.name, score.unit): {
-            letter: _up(result.per_trial, lambda row, name=score.name: row.coordinates.get(name))  # type: ignore[misc]
+            letter: of_people(result.per_trial, lambda row, name=score.name: row.coordinates.get(name))  # type: ignore[misc]
             for letter, result in zip(letters, results, strict=True)
         }
         for score in results[0].coordinates
@@ -335,7 +335,7 @@ def _by_coordinate(results: Sequence[Result], letters: str) -> dict[tuple[str, s
 def _by_activity(results: Sequence[Result], letters: str) -> dict[tuple[str, str], Values]:
     return {
         (score.name, score.unit): {
-            letter: _up(
+            letter: of_people(
                 (row for row in result.per_trial if row.activity == score.name), lambda row: row.charged
             )
             for letter, result in zip(letters, results, strict=True)

@@ -16,6 +16,7 @@ from metrics.bootstrap import (
     blocks,
     bootstrap,
     bootstrap_means,
+    bootstrap_ratio,
     bootstrap_trials,
     complete,
     each_resample,
@@ -362,6 +363,87 @@ def test_bca_is_undefined_where_all_resamples_lie_on_one_side() -> None:
 def test_quantile_ends_are_reached() -> None:
     ordered = np.array([[0.0, 1.0, 3.0]])
     assert module._quantiles(ordered, np.array([[0.0, 0.25, 0.75, 1.0]])).tolist() == [[0.0, 0.5, 2.0, 3.0]]
+
+
+# ------------------------------------------------------------------------------------------------- ratios
+@pytest.mark.truth("rational arithmetic")
+def test_a_ratio_equals_a_plain_loop_over_the_people_drawn() -> None:
+    above, below = scores(3, 2, 6), scores(4, 2, 6)
+    found = bootstrap_ratio(above, below, resamples=400, confidence=0.9, seed=7)
+    counts = np.concatenate(list(subject_counts(6, resamples=400, seed=7))).astype(int)
+    for row in range(2):
+        looped = []
+        for drawn in counts:
+            people = [k for k, often in enumerate(drawn) for _ in range(often)]
+            over = sum(Fraction(above[row, k]) for k in people)
+            looped.append(float(over / sum(Fraction(below[row, k]) for k in people)))
+        np.testing.assert_allclose(found.samples[row], looped, rtol=1e-13)
+        ends = np.quantile(looped, [0.05, 0.95])
+        np.testing.assert_allclose([found.low[row], found.high[row]], ends, rtol=1e-13)
+        whole_sample = sum(above[row].tolist()) / sum(below[row].tolist())
+        assert float(found.estimate[row]) == pytest.approx(whole_sample, rel=1e-13)
+    assert not np.allclose(found.estimate, (above / below).mean(axis=1), rtol=0.01)  # not a mean of ratios
+
+
+@pytest.mark.truth("full enumeration")
+def test_a_ratio_s_interval_against_all_256_resamples_of_four() -> None:
+    above, below = np.array([9.0, 4.0, 12.0, 7.5]), np.array([5.0, 3.0, 5.5, 6.0])
+    every = [sum(above[list(d)]) / sum(below[list(d)]) for d in product(range(4), repeat=4)]
+    found = bootstrap_ratio(above, below, resamples=40_000, seed=1)
+    expected = np.quantile(every, [0.025, 0.975], method="inverted_cdf")
+    np.testing.assert_allclose([float(found.low), float(found.high)], expected, rtol=0.01)
+    assert float(found.se) == pytest.approx(np.std(every), rel=0.02)
+
+
+@pytest.mark.truth("scipy")
+def test_a_ratio_s_bca_interval_is_near_scipy_s() -> None:
+    above, below = scores(5, 14) + 4, scores(6, 14) + 2
+    found = bootstrap_ratio(above, below, method="BCa", resamples=40_000)
+    theirs = stats.bootstrap(
+        (above, below),
+        lambda a, b, axis: a.mean(axis=axis) / b.mean(axis=axis),
+        paired=True,
+        n_resamples=40_000,
+        vectorized=True,
+        rng=np.random.default_rng(1),
+    ).confidence_interval
+    np.testing.assert_allclose([float(found.low), float(found.high)], [theirs.low, theirs.high], rtol=0.01)
+
+
+@pytest.mark.truth("closed form")
+def test_what_two_models_share_leaves_their_ratio_s_interval() -> None:
+    """Errors in one proportion: no resample can tell another, though each error alone varies tenfold."""
+    below = np.array([1.0, 3.0, 10.0, 0.7, 5.0])
+    same = bootstrap_ratio(below, below)
+    assert {float(same.estimate), float(same.low), float(same.high)} == {1.0}
+    assert (same.samples == 1).all()
+    for factor in (0.5, 1.7):
+        found = bootstrap_ratio(factor * below, below, method="percentile")
+        np.testing.assert_allclose([found.estimate, found.low, found.high], factor, rtol=1e-12)
+
+
+@pytest.mark.truth("delta method")
+def test_standard_error_of_a_ratio_of_many() -> None:
+    rng = np.random.default_rng(8)
+    below = 10 + rng.normal(size=400)
+    above = 15 + 0.8 * (below - 10) + rng.normal(size=400)
+    ratio = above.mean() / below.mean()
+    expected = np.std(above - ratio * below) / below.mean() / np.sqrt(400)
+    assert float(bootstrap_ratio(above, below).se) == pytest.approx(expected, rel=0.04)
+
+
+def test_a_ratio_s_refusals() -> None:
+    with pytest.raises(MetricError, match="above 0 to divide by, got 0"):
+        bootstrap_ratio([1.0, 2.0], [1.0, 0.0])
+    with pytest.raises(MetricError, match="above 0 to divide by, got -1"):
+        bootstrap_ratio([1.0, 2.0], [1.0, -1.0])
+    with pytest.raises(MetricError, match="one shape"):
+        bootstrap_ratio([1.0, 2.0], [1.0, 2.0, 3.0])
+    for above, below in (([1.0, np.nan], [1.0, 1.0]), ([1.0, 1.0], [np.inf, 1.0])):
+        with pytest.raises(MetricError, match="for every subject"):
+            bootstrap_ratio(above, below)
+    alone = bootstrap_ratio([3.0], [2.0])
+    assert float(alone.estimate) == 1.5 and np.isnan([alone.low, alone.high, alone.se]).all()
 
 
 # ------------------------------------------------------------------------------------------------ refusals
