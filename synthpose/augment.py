@@ -98,7 +98,7 @@ class Augmenter:
                 f"got {batch.points.shape[1]}."
             )
         maps = self.maps(batch, random)
-        pictures = np.stack([_warped(p, m) for p, m in zip(batch.pictures, maps, strict=True)])
+        pictures = np.stack([warped(p, m) for p, m in zip(batch.pictures, maps, strict=True)])
         points, weight = self._follow(batch, maps, (width, height))
         hidden = np.zeros(weight.shape, bool)
         for k in range(count):
@@ -208,7 +208,7 @@ class Augmenter:
         return picture
 
 
-def _warped(picture: Picture, by: FloatArray) -> Picture:
+def warped(picture: Picture, by: FloatArray) -> Picture:
     """A picture by an affine map of pixels (2, 3); black where it shows nothing."""
     import cv2
 

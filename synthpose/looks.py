@@ -30,14 +30,21 @@ def network_input(pictures: NDArray[np.uint8] | torch.Tensor, device: torch.devi
 
 def decoded(out: torch.Tensor | tuple[torch.Tensor, torch.Tensor], recipe: TrainRecipe) -> FloatArray:
     """(n, K, 2) pixels of the crop, by the decoding that the model's card will name."""
+    return peaks(out, recipe).cells
+
+
+def peaks(out: torch.Tensor | tuple[torch.Tensor, torch.Tensor], recipe: TrainRecipe) -> decode.Peaks:
+    """Likewise, with each point's confidence; its cells are pixels of the crop."""
     codec, size = recipe.codec, recipe.network.input_size
     if isinstance(out, tuple):
         x, y = (decode.activate(v.float().cpu().numpy(), codec.activation, axes=(2,)) for v in out)
         per = np.array([size[0] / x.shape[2], size[1] / y.shape[2]])
-        return np.asarray(decode.simcc(x, y, refine=codec.refine).cells * per)
+        bins = decode.simcc(x, y, refine=codec.refine)
+        return decode.Peaks(bins.cells * per, bins.confidence)
     maps = decode.activate(out.float().cpu().numpy(), codec.activation, axes=(2, 3))
     found = decode.heatmaps(maps, decoding=codec.decoding or "dark", kernel=codec.kernel)
-    return np.asarray(found.cells * decode.cell_size(size, (maps.shape[3], maps.shape[2]), codec=codec))
+    each = decode.cell_size(size, (maps.shape[3], maps.shape[2]), codec=codec)
+    return decode.Peaks(found.cells * each, found.confidence)
 
 
 def _chunks(numbers: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 from collections.abc import Iterator
@@ -43,13 +44,18 @@ def world_of(device: str) -> Iterator[World]:
     own = device_of(f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if kind == "cuda" else device)
     if own.type == "cuda":
         torch.cuda.set_device(own)
-    distributed.init_process_group("nccl" if own.type == "cuda" else "gloo")
-    try:
-        yield World(distributed.get_rank(), size, own)
-        distributed.barrier()  # nobody leaves while another still waits for an answer
-    finally:
-        gc.collect()  # what sums gradients must go before the group that it does it with
-        distributed.destroy_process_group()
+    if not distributed.is_initialized():  # once a process: those of a second group would not find each other
+        distributed.init_process_group("nccl" if own.type == "cuda" else "gloo")
+        atexit.register(_leave)
+    yield World(distributed.get_rank(), size, own)
+    distributed.barrier()  # nobody goes on before the first has written
+
+
+def _leave() -> None:
+    import torch.distributed as distributed
+
+    gc.collect()  # what sums gradients must go before the group that it does it with
+    distributed.destroy_process_group()
 
 
 @contextmanager

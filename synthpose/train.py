@@ -27,16 +27,17 @@ from torch import nn
 
 from capbench.models.checkpoint import read_checkpoint, write_safetensors
 from capbench.models.nets import names
-from capbench.models.nets.architecture import ViTSize
+from capbench.models.nets.architecture import Architecture, ViTSize
 from capbench.models.nets.pose import PoseNet, fill
-from cohorts.bounded import about, load_json, write_text
+from cohorts.bounded import about, load_json, read_text, write_text
 from cohorts.errors import CapbenchError, EnvironmentFault
 from cohorts.skeleton import Skeleton, skeleton
 from cohorts.store import sha256
 from synthpose import looks, schedule, surgery
+from synthpose.beside import Beside
 from synthpose.feeding import Batch, Feed, Order, Source, Waiting, ahead, ahead_in_processes
 from synthpose.losses import cells_of, loss_of
-from synthpose.processes import World, threads, world_of
+from synthpose.processes import World, autocast, threads, world_of
 from synthpose.progress_log import CURVES, ProgressLog, draw_curves
 from synthpose.progress_log import NAME as LOG
 from synthpose.train_recipe import TrainRecipe
@@ -109,6 +110,7 @@ def train(
     data_hash: str = "",
     held_out: Source | None = None,
     start: Start | None = None,
+    beside: Beside | None = None,
     validate: Validate | None = None,
     device: str = "cpu",
     seconds: float | None = None,
@@ -123,6 +125,7 @@ def train(
         be trained on under another number
     data_hash : of the recipe that they follow from, kept beside the weights
     start : weights to start from; where points differ the head is grown, see ``synthpose.surgery``
+    beside : a further loss
     validate : a further look at the averaged weights every ``checks.every`` steps
     device : cpu, cuda or cuda:N; with several processes each takes its own GPU
     seconds : after which it saves and returns, to be gone on with by another call
@@ -131,7 +134,8 @@ def train(
     # on a GPU: the fastest algorithms for these sizes, whose last bits may differ from run to run
     fast = torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=True)
     with world_of(device) as world, threads(recipe.machine.threads), fast:
-        return _Training(recipe, out, data, data_hash, held_out, start, validate, world, told).run(seconds)
+        made = _Training(recipe, out, data, data_hash, held_out, start, beside, validate, world, told)
+        return made.run(seconds)
 
 
 # --- the loop ---------------------------------------------------------------------------------------
@@ -158,6 +162,7 @@ class _Training:
         data_hash: str,
         held_out: Source | None,
         start: Start | None,
+        beside: Beside | None,
         validate: Validate | None,
         world: World,
         told: Callable[[Mapping[str, Any]], None] | None,
@@ -179,12 +184,15 @@ class _Training:
         self.steps = recipe.steps(train_on)
         self.identity = {"recipe": recipe.digest, "data": data_hash or f"{len(data)} pictures"}
         self.identity["start"] = start.sha256 if start is not None else ""
+        self.identity |= {} if beside is None else beside.hashes
         self.made = recipe.made
         self.net = self._network(start)
         self.averaged = copy.deepcopy(self.net).eval().requires_grad_(False)
+        self.beside, self.own = beside, nn.Module() if beside is None else beside.own
+        self.called = self.net if beside is None else beside.around(self.net)
         self.optimiser = self._optimiser()
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=recipe.precision == "fp16")
-        self.progress = Progress(identity=self.identity)
+        self.progress = Progress(identity=self.identity, best=None if beside is None else beside.best)
         self.looked: dict[str, float] = {}
         self.drawn = time.perf_counter()
         self._resume()
@@ -192,7 +200,7 @@ class _Training:
         self.log = self._prepared_folder()
 
     def _network(self, start: Start | None) -> PoseNet:
-        recipe, layout = self.recipe, torch.channels_last
+        recipe = self.recipe
         net = self.made.build(seed=recipe.seed, drop_path=recipe.network.drop_path)
         if start is not None:
             state = surgery.grow(
@@ -204,10 +212,7 @@ class _Training:
                 head=recipe.head == "grown",
             )
             fill(net, state)
-        placed: Any = net
-        convolves = not isinstance(self.made.backbone, ViTSize)
-        made: PoseNet = placed.to(self.world.device, **({"memory_format": layout} if convolves else {}))
-        return made
+        return placed(net, self.made, self.world.device)
 
     def _optimiser(self) -> torch.optim.Optimizer:
         asked = self.recipe.optimiser
@@ -217,13 +222,14 @@ class _Training:
             layer_decay=asked.layer_decay,
             head_rate=asked.head_rate,
         )
+        groups += schedule.groups(self.own, weight_decay=asked.weight_decay)
         kind = torch.optim.AdamW if asked.kind == "adamw" else torch.optim.Adam
         made: torch.optim.Optimizer = kind(groups, lr=asked.rate, fused=True)
         return made
 
     def _wrapped(self) -> nn.Module:
         """The network as it is called: compiled and, with several processes, summing their gradients."""
-        model: Any = torch.compile(self.net) if self.recipe.machine.compile else self.net
+        model: Any = torch.compile(self.called) if self.recipe.machine.compile else self.called
         if self.world.size > 1:
             from torch.nn.parallel import DistributedDataParallel
 
@@ -235,7 +241,12 @@ class _Training:
         path = self.out / STATE
         if path.exists():
             self.progress, scale = load_state(
-                path, self.identity, net=self.net, averaged=self.averaged, optimiser=self.optimiser
+                path,
+                self.identity,
+                net=self.net,
+                averaged=self.averaged,
+                own=self.own,
+                optimiser=self.optimiser,
             )
             if scale:
                 self.scaler.load_state_dict(scale)
@@ -302,21 +313,24 @@ class _Training:
         # what a step draws (skipped blocks) follows from its number, not from what was drawn before
         own = np.random.SeedSequence([recipe.seed, 3, step, self.world.rank])
         torch.manual_seed(int(own.generate_state(1)[0]))
-        self.net.train()
+        self.model.train()
         points = cells_of(
             torch.as_tensor(batch.points).to(device, non_blocking=True),
             self.made,
             udp=recipe.loss.geometry == "udp",
         )
         weight = torch.as_tensor(batch.weight).to(device, non_blocking=True)
-        half = torch.float16 if recipe.precision == "fp16" else torch.bfloat16
-        with torch.autocast(device.type, half, enabled=recipe.precision != "fp32"):
-            out = self.model(looks.network_input(batch.pictures, device))
+        pictures = looks.network_input(batch.pictures, device)
+        with autocast(recipe.precision, device):
+            answer = self.model(pictures)
+        out = answer if self.beside is None else answer[0]
         terms = loss_of(out, points, weight, recipe.loss)
+        if self.beside is not None:
+            terms = self.beside.terms(terms, answer, pictures, weight, share=step / self.steps)
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(terms.total).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimiser)
-        norm = nn.utils.clip_grad_norm_(self.net.parameters(), asked.clip or math.inf)
+        norm = nn.utils.clip_grad_norm_(self.called.parameters(), asked.clip or math.inf)
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self._average(step)
@@ -392,13 +406,14 @@ class _Training:
         if look:
             self._look()
         write_safetensors(self.out / LAST, arrays(self.averaged.state_dict()), overwrite=True)
-        if self.progress.best_step in (0, self.progress.step):
+        if self.progress.best is None or self.progress.best_step == self.progress.step:
             write_safetensors(self.out / MODEL, arrays(self.averaged.state_dict()), overwrite=True)
         save_state(
             self.out / STATE,
             self.progress,
             net=self.net,
             averaged=self.averaged,
+            own=self.own,
             optimiser=self.optimiser,
             scale=self.scaler.state_dict(),
         )
@@ -437,6 +452,7 @@ class _Training:
                 MODEL: sha256(self.out / MODEL),
                 LAST: sha256(self.out / LAST),
             },
+            **({} if self.beside is None else self.beside.told),
             "steps": self.progress.step,
             "samples": self.progress.step * self.recipe.batch,
             "seconds": round(self.progress.seconds, 1),
@@ -446,6 +462,14 @@ class _Training:
             "torch": torch.__version__,
         }
         write_text(self.out / RESULT, json.dumps(result, indent=2) + "\n", overwrite=True)
+
+
+def placed(net: PoseNet, made: Architecture, device: torch.device) -> PoseNet:
+    """The network on its device, as the device's convolutions like it best."""
+    moved: Any = net
+    layout = {} if isinstance(made.backbone, ViTSize) else {"memory_format": torch.channels_last}
+    there: PoseNet = moved.to(device, **layout)
+    return there
 
 
 def _device_words(device: torch.device) -> str:
@@ -458,7 +482,7 @@ def load_trained(folder: Path) -> tuple[TrainRecipe, PoseNet]:
     """The recipe and the best weights of a training's folder, for export."""
     path = folder / RECIPE
     with about(path):
-        recipe = TrainRecipe.model_validate_json(path.read_text(encoding="utf-8"))
+        recipe = TrainRecipe.model_validate_json(read_text(path))
     net = recipe.made.build()
     fill(net, start_from(folder).tensors)
     return recipe, net

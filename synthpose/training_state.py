@@ -55,12 +55,13 @@ def save_state(
     *,
     net: nn.Module,
     averaged: nn.Module,
+    own: nn.Module,
     optimiser: torch.optim.Optimizer,
     scale: Mapping[str, Any] | None = None,
 ) -> None:
     """Write everything; the file that was there stays until this one is whole."""
     kept: dict[str, NDArray[Any]] = {}
-    for prefix, module in (("net", net), ("average", averaged)):
+    for prefix, module in (("net", net), ("average", averaged), ("own", own)):
         kept |= {f"{prefix}.{name}": value for name, value in arrays(module.state_dict()).items()}
     for index, state in optimiser.state_dict()["state"].items():
         kept |= {f"optimiser.{index}.{name}": value for name, value in arrays(state).items()}
@@ -75,6 +76,7 @@ def load_state(
     *,
     net: nn.Module,
     averaged: nn.Module,
+    own: nn.Module,
     optimiser: torch.optim.Optimizer,
 ) -> tuple[Progress, dict[str, Any]]:
     """Fill all of them from a file that :func:`save_state` wrote; (progress, the gradient scaler's state)."""
@@ -87,22 +89,19 @@ def load_state(
             raise CapbenchError(
                 "Expected the state of a training, got other tensors.", fix="start afresh in another folder"
             ) from None
-        changed = [name for name, value in identity.items() if progress.identity.get(name) != value]
+        names = {**identity, **progress.identity}  # a teacher may have come or gone
+        changed = [name for name in names if progress.identity.get(name) != identity.get(name)]
         if changed:
             raise CapbenchError(
                 f"Expected the state of this training, got one with another {' and '.join(changed)}.",
                 fix="go on with the same recipe, data and start, or train in another folder",
             )
-        for prefix, module in (("net", net), ("average", averaged)):
+        for prefix, module in (("net", net), ("average", averaged), ("own", own)):
             module.load_state_dict(_tensors(found, prefix))
         whole = optimiser.state_dict()
         whole["state"] = _optimiser_state(found)
         optimiser.load_state_dict(whole)
         _lay_out(optimiser)
-        for parameter, state in optimiser.state.items():
-            for name, value in state.items():
-                if value.shape == parameter.shape:  # fused kernels want both laid out alike
-                    state[name] = torch.empty_like(parameter).copy_(value)
     return progress, scale
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from capbench.cli import synthpose_adapt as adapting
 from capbench.cli import synthpose_card as cards
 from capbench.cli import synthpose_data as data_of
 from capbench.cli import synthpose_train as work
 from capbench.cli.cohort import card_titles
 from capbench.cli.common import (
-    F,
     completes,
     count,
     echo_json,
@@ -26,66 +24,18 @@ from capbench.cli.common import (
 )
 from capbench.cli.evaluation import Choices, chosen_cohort, common_options
 from capbench.cli.progress import clock_time
+from capbench.cli.synthpose_options import (
+    PathOption,
+    device_option,
+    recipe_argument,
+    recipe_options,
+    training_options,
+    workers_option,
+)
 
 if TYPE_CHECKING:
     from synthpose.export import Parity
-    from synthpose.train import Trained
     from synthpose.train_recipe import TrainRecipe
-
-PathOption = click.Path(path_type=Path)
-recipe_argument = click.argument("recipe", shell_complete=completes(work.recipe_titles))
-device_option = click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
-workers_option = click.option(
-    "--workers",
-    metavar="N",
-    type=click.IntRange(min=1),
-    default=lambda: len(os.sched_getaffinity(0)),
-    show_default="one a processor",
-    help="Processes that make pictures; their number changes nothing but the time.",
-)
-
-
-def recipe_options(command: F) -> F:
-    """What may be changed in a recipe."""
-    options = [
-        click.option("--phase", "phases", metavar="NAME", multiple=True,
-                     help="Only this phase of the recipe; may come again."),
-        click.option("--seed", metavar="NUMBER", type=click.IntRange(min=0), help="Instead of the recipe's."),
-        click.option("--samples", metavar="N", type=click.IntRange(min=1),
-                     help="Pictures trained on, with repetition, instead of the recipe's."),
-        click.option("--pictures", metavar="N", type=click.IntRange(min=1),
-                     help="How many are made, instead of the recipe's."),
-    ]  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def training_options(command: F) -> F:
-    """What ``train`` and ``finetune`` share."""
-    options = [
-        click.option("--output", "-o", metavar="FOLDER", type=PathOption, required=True,
-                     help="Where trainings lie, one folder a phase."),
-        click.option("--data", metavar="FOLDER", type=PathOption,
-                     help="Pictures made by capbench synthpose render. Default: capbench's cache, made on "
-                     "first use."),
-        click.option("--source", "sources", metavar="NAME=JSON,FOLDER", multiple=True,
-                     help="Where a source of the recipe lies: COCO-style annotations, and a folder."),
-        click.option("--validate", "cohort", metavar="COHORT", shell_complete=completes(card_titles),
-                     help="Choose the best weights by joint-angle error on this cohort's development "
-                     "split, instead of the recipe's."),
-        click.option("--trials", metavar="N", type=click.IntRange(min=1),
-                     help="Of that cohort, instead of the recipe's."),
-        click.option("--seconds", metavar="N", type=click.FloatRange(min=0, min_open=True),
-                     help="Save and stop after so long; the same command goes on."),
-        device_option,
-        workers_option,
-        json_option,
-        quiet_option,
-    ]  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
-    return command
 
 
 @click.group("synthpose")
@@ -218,7 +168,7 @@ def render(
         click.echo(f"{count(len(made), 'picture')}, {size / 1e6:.1f} MB in {readable(made.folder)}")
 
 
-# --- train and finetune -------------------------------------------------------------------------
+# --- train, finetune and distill -------------------------------------------------------------------------
 
 
 @command.command("train")
@@ -246,10 +196,7 @@ def train_command(
     changes = work.changes_of(seed=seed, samples=samples, pictures=pictures, cohort=cohort, trials=trials)
     chosen = work.chosen_phases(recipe, phases, **changes)
 
-    def start(one: TrainRecipe) -> tuple[Path, str | None] | None:
-        return None if one.start is None else (cards.run_folder(output / one.start), None)
-
-    _train(chosen, output, start, as_json=as_json, quiet=quiet, **how)
+    work.train_phases(chosen, output, work.start_in(output), as_json=as_json, quiet=quiet, **how)
 
 
 @command.command("finetune")
@@ -284,64 +231,60 @@ def finetune(
     Points that both know keep their weights, new ones start from their nearest kin.
     """
     changes = work.changes_of(seed=seed, samples=samples, pictures=pictures, cohort=cohort, trials=trials)
-    chosen = work.chosen_phases(recipe, phases, **changes)
-    if len(chosen) != 1:
-        raise click.UsageError(f"Give one --phase of {', '.join(chosen)}.")
-
-    _train(chosen, output, lambda _: (start, points), as_json=as_json, quiet=quiet, **how)
+    chosen = work.chosen_phase(recipe, phases, **changes)
+    work.train_phases(chosen, output, lambda _: (start, points), as_json=as_json, quiet=quiet, **how)
 
 
-def _train(
-    chosen: dict[str, TrainRecipe],
+@command.command("distill")
+@recipe_argument
+@click.option(
+    "--teacher",
+    metavar="TRAINING",
+    type=PathOption,
+    required=True,
+    help="Folder of the training that teaches: crops of the same aspect, the same kind of maps, and points "
+    "in common.",
+)
+@click.option(
+    "--settings",
+    metavar="FILE",
+    type=PathOption,
+    help="YAML with features, maps, truth, unlabelled, second and head, where they are not DWPose's.",
+)
+@click.option("--start", metavar="WEIGHTS", type=PathOption, help="As of finetune, instead of the recipe's.")
+@click.option("--points", metavar="SKELETON", help="Whose points a checkpoint's head gives, such as coco-17.")
+@recipe_options
+@training_options
+def distill_command(
+    recipe: str,
+    teacher: Path,
+    settings: Path | None,
+    start: Path | None,
+    points: str | None,
+    phases: tuple[str, ...],
+    seed: int | None,
+    samples: int | None,
+    pictures: int | None,
+    cohort: str | None,
+    trials: int | None,
     output: Path,
-    start: Callable[[TrainRecipe], tuple[Path, str | None] | None],
-    *,
-    data: Path | None,
-    sources: tuple[str, ...],
-    seconds: float | None,
-    device: str,
-    workers: int,
     as_json: bool,
     quiet: bool,
+    **how: Any,
 ) -> None:
-    from capbench.models.adapters.torch_run import need_torch
+    """Train one phase of a recipe with a teacher, then its head by itself.
 
-    need_torch()
-    from synthpose.train import start_from
-
-    rows = []
-    for name, recipe in chosen.items():
-        weights = start(recipe)  # refused before pictures are made
-        begin = None if weights is None else start_from(*weights)
-        found = data_of.gathered(recipe, data, data_of.sources_of(sources), workers=workers, quiet=quiet)
-        folder = output / name
-        if begin is not None and weights is not None and work.first_process():
-            cards.note_start(folder, weights[0], begin.sha256)
-        done = work.run_training(
-            recipe,
-            folder,
-            found,
-            quiet=quiet,
-            start=begin,
-            validate=work.validation_of(recipe, folder, quiet=quiet),
-            device=device,
-            seconds=seconds,
-        )
-        rows.append(_trained_row(name, done))
-        if not as_json and work.first_process():
-            click.echo(f"{recipe.name}\n{work.trained_facts(done)}")
-        if not done.done:
-            break
-    if as_json and work.first_process():
-        echo_json(rows)
+    In the first stage the teacher's features and maps are learnt beside the truth, less and less; in the
+    second, a fifth as long, a new head learns the first's maps on the first's backbone. The better one stays.
+    """
+    changes = work.changes_of(seed=seed, samples=samples, pictures=pictures, cohort=cohort, trials=trials)
+    chosen = work.chosen_phase(recipe, phases, **changes)
+    begin = work.start_in(output) if start is None else lambda _: (start, points)
+    teaching = work.teaching_by(cards.run_folder(teacher), settings)
+    work.train_phases(chosen, output, begin, teaching=teaching, as_json=as_json, quiet=quiet, **how)
 
 
-def _trained_row(name: str, done: Trained) -> dict[str, Any]:
-    return {
-        "phase": name, "folder": done.folder, "done": done.done, "step": done.step, "best": done.best,
-        "best_step": done.best_step, "validation": done.validation,
-        "samples_per_second": done.samples_per_second, "waiting": done.waiting,
-    }  # fmt: skip
+command.add_command(adapting.command)
 
 
 # --- export and eval ----------------------------------------------------------------------------
