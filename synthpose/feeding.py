@@ -208,7 +208,7 @@ class Feed:
 def fewer(
     pictures: NDArray[np.uint8], points: NDArray[np.float32], size: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Pictures of ``size`` from those with a whole number of pixels, squared, for each of theirs; with points.
+    """Pictures of ``size``, whose pixels are means of blocks of those given, and their points.
 
     A network may so learn from coarse pictures first, which takes a quarter of the time.
     """

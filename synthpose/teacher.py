@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from capbench.models import decode
 from capbench.models.adapters.torch_run import device_of
 from capbench.models.nets.pose import PoseNet
 from cohorts.skeleton import Skeleton
@@ -24,7 +25,6 @@ from synthpose.adaptation import Labels, Marks
 from synthpose.augment import Augmentation, Augmenter, warped
 from synthpose.feeding import Batch
 from synthpose.looks import network_input, peaks
-from synthpose.losses import gaussian
 from synthpose.plausible import Plausible
 from synthpose.processes import threads
 from synthpose.train_recipe import TrainRecipe
@@ -112,15 +112,6 @@ def _exchanged(points: FloatArray, maps: FloatArray, skeleton: Skeleton) -> Floa
 # --- asking the network -----------------------------------------------------------------------------
 
 
-def highest(recipe: TrainRecipe) -> float:
-    """The highest value of a map that is as the loss asks, the point at a cell's centre."""
-    if recipe.loss.kind == "mse":
-        return 1.0
-    reach = int(np.ceil(6 * recipe.loss.sigma))
-    peak = float(gaussian(torch.tensor(float(reach)), 2 * reach + 1, recipe.loss.sigma).max())
-    return peak if recipe.made.head.bins is not None else peak**2
-
-
 def view(
     net: PoseNet,
     recipe: TrainRecipe,
@@ -166,7 +157,7 @@ def _asked(
     # a missing point has no confidence; those of the other side come with it
     order = list(skeleton.flip_indices)
     sure = found.confidence[:, order] if number % 2 else found.confidence
-    return points, np.where(np.isfinite(points[..., 0]), sure / highest(recipe), 0.0), maps
+    return points, np.where(np.isfinite(points[..., 0]), sure / decode.highest(recipe.codec), 0.0), maps
 
 
 # --- pseudo-labels and marks ------------------------------------------------------------------------

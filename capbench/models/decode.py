@@ -5,11 +5,13 @@ decoding reaches on a Gaussian peak anywhere between cells: ``argmax`` half a ce
 quarter cell towards the higher neighbour) a quarter cell; ``dark``, ``udp`` and refined SimCC the peak.
 
 A map with a value that is not finite, or without a positive one, gives a missing point: NaN, confidence 0.
-The confidence is the highest value of the map; of SimCC, the lower of both vectors' highest.
+The confidence is the highest value of the map; of SimCC, the lower of both vectors' highest. Softmaxed ones
+are to be divided by :func:`highest`.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,6 +51,20 @@ def activate(values: NDArray[Any], activation: str, *, axes: tuple[int, ...]) ->
             return np.asarray(1 / (1 + np.exp(-values)))
         powers = np.exp(values - values.max(axis=axes, keepdims=True))
         return np.asarray(powers / powers.sum(axis=axes, keepdims=True))
+
+
+def highest(codec: Codec) -> float:
+    """What confidences count against: the highest value of a map that says one place and nothing else.
+
+    Softmaxed maps sum to 1, so that even one that is the Gaussian asked for, its point at a cell's centre,
+    stays far below 1; others are asked to be 1 at the point, as are those whose Gaussian the card leaves out.
+    """
+    if codec.activation != "softmax" or codec.sigma is None:
+        return 1.0
+    reach = math.ceil(6 * codec.sigma)
+    gaussian = np.exp(-0.5 * (np.arange(-reach, reach + 1) / codec.sigma) ** 2)
+    peak = float(gaussian.max() / gaussian.sum())
+    return peak**2 if codec.kind == "heatmap" else peak
 
 
 # --- heatmaps -----------------------------------------------------------------------------------

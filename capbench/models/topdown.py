@@ -171,7 +171,10 @@ class TopDown:
             found = _points(outputs)
             per = np.array(size if codec.kind == "regression" else (1, 1), dtype=np.float64)
         spread = None if found.covariance is None else found.covariance * (per[:, None] * per)
-        return decode.Peaks(found.cells * per, found.confidence, spread)
+        confidence = found.confidence
+        if codec.activation == "softmax":
+            confidence = np.minimum(confidence / decode.highest(codec), 1.0)
+        return decode.Peaks(found.cells * per, confidence, spread)
 
     def _ratio(self, outputs: Outputs) -> tuple[float, float]:
         """Bins a pixel along x and y."""

@@ -15,13 +15,30 @@ from capbench.models import registry
 from capbench.models.adapters.onnx_file import look
 from capbench.models.card import FILE_NAME, Codec, Input, ModelCard, TrainingData, read_card, write_card
 from capbench.models.registry import BUILTIN, default_model, find_model, model_names
+from capbench.run.inference import predict_trial
+from capbench.vision.boxes import LEAST
 from cohorts.errors import CapbenchError
-from cohorts.store import sha256
+from cohorts.store import open_cohort, sha256
 
 ROOT = Path(__file__).parents[2]
 LARGEST = 15e6  #: bytes of a folder
 HERE = sorted(path.parent for path in BUILTIN.glob(f"*/{FILE_NAME}"))
 HONEST = re.compile(r"[Ss]ynthetic pixels only.*not for real video")
+
+
+def test_mini_52_finds_somebody_whom_no_box_points_out(tiny_cohort) -> None:
+    """Its softmaxed maps never come near 1: confidences count against the best that there can be."""
+    cohort = open_cohort(tiny_cohort)
+    trial = next(t for t in cohort.cohort.trials if t.name == "gait1")
+    model = find_model("capbench:mini-52").open()
+    try:
+        videos = {name: cohort.path(file) for name, file in trial.videos.items()}
+        found = predict_trial(model, videos, boxes="track").tracks
+    finally:
+        model.close()
+    sure = np.concatenate([track.confidence for track in found.values()])
+    assert (sure <= 1).all()
+    assert (np.median(sure, axis=1) > LEAST).mean() > 0.8
 
 
 def a_model(folder: Path, *, points: int = 52) -> Path:

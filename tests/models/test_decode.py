@@ -196,3 +196,23 @@ def test_one_map_has_the_same_bytes_alone_and_among_others(decoding):
         alone = decode.heatmaps(maps[i : i + 1], decoding=decoding, covariance=True)
         for one, all_ in zip(alone, many, strict=True):
             assert one.tobytes() == all_[i : i + 1].tobytes()
+
+
+@pytest.mark.truth("a map laid out by hand")
+@pytest.mark.parametrize("sigma", [0.6, 1.0, 2.0])
+def test_a_softmaxed_map_counts_against_the_gaussian_that_was_asked_for(sigma) -> None:
+    y, x = np.mgrid[:41, :41] - 20.0
+    perfect = np.exp(-0.5 * (x**2 + y**2) / sigma**2)
+    soft = Codec(kind="heatmap", activation="softmax", sigma=sigma)
+    assert decode.highest(soft) == pytest.approx(perfect.max() / perfect.sum(), rel=1e-5)
+    along = Codec(kind="simcc", activation="softmax", sigma=sigma)
+    assert decode.highest(along) == pytest.approx(perfect[20].max() / perfect[20].sum(), rel=1e-5)
+
+
+def test_other_maps_count_as_they_are() -> None:
+    for codec in (
+        Codec(kind="heatmap"),
+        Codec(kind="heatmap", activation="softmax"),
+        Codec(kind="simcc", sigma=3.0),
+    ):
+        assert decode.highest(codec) == 1.0

@@ -15,7 +15,7 @@ from synthpose.augment import NOTHING, Augmenter  # noqa: E402
 from synthpose.feeding import Batch  # noqa: E402
 from synthpose.plausible import learned  # noqa: E402
 from synthpose.progress_log import read_log  # noqa: E402
-from synthpose.teacher import back, forth, highest, labels_of, marks_of, view  # noqa: E402
+from synthpose.teacher import back, forth, labels_of, marks_of, view  # noqa: E402
 from synthpose.train import MODEL, RECIPE, load_trained, train  # noqa: E402
 
 COCO = skeleton("coco-17")
@@ -88,16 +88,6 @@ def test_a_blind_network_follows_nothing() -> None:
     assert marks_of(seen, prior).follows == pytest.approx(1.0)
     again = view(Constant(len(COCO)), recipe, pictures, views=4, weak=weak, seed=0)
     assert np.array_equal(again.points, seen.points)
-
-
-@pytest.mark.truth("a map laid out by hand")
-def test_confidence_is_of_a_perfect_map_s() -> None:
-    for sigma in (1.0, 2.0):
-        y, x = np.mgrid[:41, :41] - 20.0
-        perfect = np.exp(-0.5 * (x**2 + y**2) / sigma**2)
-        recipe = toy_recipe(loss={"sigma": sigma})
-        assert highest(recipe) == pytest.approx(perfect.max() / perfect.sum(), rel=1e-5)
-    assert highest(toy_recipe(loss={"kind": "mse", "soft_argmax": 0.0})) == 1.0
 
 
 def test_labels_are_sure_steady_plausible_and_inside() -> None:
