@@ -201,7 +201,7 @@ class Feed:
         pictures, points, given = self.source.batch(numbers)
         pictures, points = fewer(pictures, np.asarray(points, np.float32), self.recipe.network.input_size)
         weight = weights(given, hidden=self.recipe.loss.hidden)
-        usable = np.isfinite(points).all(-1)
+        usable = np.asarray(np.isfinite(points).all(-1))
         return Batch(pictures, np.where(usable[..., None], points, 0), np.where(usable, weight, 0))
 
 

@@ -19,8 +19,8 @@ from cohorts.errors import CapbenchError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from capbench.models.card import Input, ModelCard
-    from capbench.models.predictor import Picture, Predicted, Predictor
+    from capbench.models.card import Input
+    from capbench.models.predictor import Picture, Predictor
     from cohorts.camera import Camera
     from cohorts.store import Imported
     from cohorts.values import FloatArray
@@ -139,7 +139,7 @@ def command(
     beside = None if labelled is None else _shards(labelled)
     prior = _prior(recipe, plausible, workers=workers, quiet=quiet)
     with Progress(total=None, label="frames looked at", quiet=quiet) as progress:
-        cutter = _Cutter(folder, recipe, device, fps, progress)
+        cutter = _Cutter(folder, device, fps, progress)
         if cohort is None:
             crops, labeller = _thinned(cutter.of_files(given), most), None
         else:
@@ -252,39 +252,14 @@ class _Crop(NamedTuple):
     time: float
 
 
-class _Relative:
-    """A network whose confidence is that of a perfect map's, so that tracking knows what is much."""
-
-    def __init__(self, inner: Predictor, highest: float) -> None:
-        self.inner, self.highest = inner, highest
-
-    @property
-    def card(self) -> ModelCard:
-        """See :class:`capbench.models.predictor.Predictor`."""
-        return self.inner.card
-
-    def predict(self, frames: Sequence[Picture], boxes: FloatArray) -> Predicted:
-        """See :class:`capbench.models.predictor.Predictor`."""
-        found = self.inner.predict(frames, boxes)
-        return found._replace(confidence=np.minimum(found.confidence / self.highest, 1.0))
-
-    def close(self) -> None:
-        """See :class:`capbench.models.predictor.Predictor`."""
-        self.inner.close()
-
-
 class _Cutter:
     """Follows one person by the network itself and cuts them out as it looks at them."""
 
-    def __init__(
-        self, training: Path, recipe: TrainRecipe, device: str, fps: float, progress: Progress
-    ) -> None:
+    def __init__(self, training: Path, device: str, fps: float, progress: Progress) -> None:
         from capbench.models.card import input_of
         from capbench.models.registry import open_model
-        from synthpose.teacher import highest
 
-        inner = open_model(cards.model_of(training), device=device)
-        self.predictor: Predictor = _Relative(inner, highest(recipe))
+        self.predictor: Predictor = open_model(cards.model_of(training), device=device)
         self.input: Input = input_of(self.predictor.card)
         self.fps, self.progress = fps, progress
 
