@@ -274,7 +274,9 @@ def test_deviations_are_as_large_as_the_covariances_say_whatever_the_order(walk)
     order = np.random.default_rng(0).permutation(len(markers.names))
     mixed = Markers(markers.time, tuple(markers.names[i] for i in order), markers.xyz[:, order])
     again = solve_trial(true, mixed, plain[:, order])
-    np.testing.assert_allclose(again.sd[:, knee], one.sd[:, knee], rtol=1e-4)
+    np.testing.assert_allclose(again.motion.values, one.motion.values, atol=1e-5)
+    # another answer may be carried on from frame to frame, and a solver stops near the optimum, not on it
+    np.testing.assert_allclose(again.sd[:, knee], one.sd[:, knee], rtol=1e-3)
     more = replace(mixed, names=("unknown", *mixed.names[1:]))  # one that the model doesn't wear
     assert np.isfinite(solve_trial(true, more, plain[:, order]).sd[:, elbow]).all()
 
