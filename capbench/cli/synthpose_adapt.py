@@ -121,6 +121,9 @@ def command(
     A teacher, the average of the network so far, labels what it is sure of and what can be a person; the
     network learns it from strongly changed pictures. Crops held out of it, looked at in several views, say
     whether that helped by more than chance; if not, the weights come out as they were.
+
+    That rule sees no truth and can be wrong: on made pictures of a poor camera it kept what did harm
+    (docs/switches.md). Evaluate the source and what comes out before you use it.
     """
     if bool(given) == (cohort is not None):
         raise click.UsageError("Give --from or --cohort.")
