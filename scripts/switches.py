@@ -30,23 +30,23 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # read by the libraries when they are imported
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from scipy import stats  # noqa: E402
+import numpy as np
+import torch
+from scipy import stats
 
-from cohorts.bounded import load_json, write_text  # noqa: E402
-from cohorts.errors import CapbenchError  # noqa: E402
-from cohorts.store import sha256  # noqa: E402
-from synthpose import looks  # noqa: E402
-from synthpose.adapt import ADAPTATION, adapt  # noqa: E402
-from synthpose.adaptation import Adaptation, Crops  # noqa: E402
-from synthpose.augment import NOTHING, Augmentation, Augmenter  # noqa: E402
-from synthpose.distill import Distillation, distill, teacher_from  # noqa: E402
-from synthpose.feeding import Batch, Feed, Held, Labelled, Order, held, weights  # noqa: E402
-from synthpose.plausible import Plausible, learned  # noqa: E402
-from synthpose.shards import Shards, write_shards  # noqa: E402
-from synthpose.train import MODEL, Start, load_trained, start_from, train  # noqa: E402
-from synthpose.train_recipe import TrainRecipe, merged, read_recipe  # noqa: E402
+from cohorts.bounded import load_json, write_text
+from cohorts.errors import CapbenchError
+from cohorts.store import sha256
+from synthpose import looks
+from synthpose.adapt import ADAPTATION, adapt
+from synthpose.adaptation import Adaptation, Crops
+from synthpose.augment import NOTHING, Augmentation, Augmenter
+from synthpose.distill import Distillation, distill, teacher_from
+from synthpose.feeding import Batch, Feed, Held, Labelled, Order, held, weights
+from synthpose.plausible import Plausible, learned
+from synthpose.shards import Shards, write_shards
+from synthpose.train import MODEL, Start, load_trained, start_from, train
+from synthpose.train_recipe import TrainRecipe, merged, read_recipe
 
 SAMPLES = 5000  #: pictures that each phase trains on: 20 s on a core
 PICTURES = 1200  #: of which the last 120 choose the best weights

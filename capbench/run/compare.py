@@ -322,10 +322,14 @@ def of_people(rows: Iterable[TrialRow], value: Callable[[TrialRow], float | None
     return {person: tree_mean(trials) for person, trials in people.items()}
 
 
+def _of_coordinate(name: str) -> Callable[[TrialRow], float | None]:
+    return lambda row: row.coordinates.get(name)
+
+
 def _by_coordinate(results: Sequence[Result], letters: str) -> dict[tuple[str, str], Values]:
     return {
         (score.name, score.unit): {
-            letter: of_people(result.per_trial, lambda row, name=score.name: row.coordinates.get(name))  # type: ignore[misc]
+            letter: of_people(result.per_trial, _of_coordinate(score.name))
             for letter, result in zip(letters, results, strict=True)
         }
         for score in results[0].coordinates

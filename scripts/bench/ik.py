@@ -29,20 +29,20 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"  # read by the libraries when they are imported
 sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
 
-import numpy as np  # noqa: E402
-from operations import count_operations, measure_peak  # noqa: E402
+import numpy as np
+from operations import count_operations, measure_peak
 
-from capbench.biomech import opensim_tools, solve  # noqa: E402
-from capbench.biomech.model import Marker, Model  # noqa: E402
-from capbench.biomech.opensim_setup import read_tasks  # noqa: E402
-from capbench.biomech.osim import read_model  # noqa: E402
-from capbench.biomech.problem import Problem, build_problem  # noqa: E402
-from capbench.biomech.starts import neutral, rigid_starts  # noqa: E402
-from capbench.biomech.stream import People  # noqa: E402
-from cohorts.errors import CapbenchError  # noqa: E402
-from cohorts.formats import trc  # noqa: E402
-from cohorts.recording import Markers  # noqa: E402
-from cohorts.values import FloatArray  # noqa: E402
+from capbench.biomech import opensim_tools, solve
+from capbench.biomech.model import Marker, Model
+from capbench.biomech.opensim_setup import read_tasks
+from capbench.biomech.osim import read_model
+from capbench.biomech.problem import Problem, build_problem
+from capbench.biomech.starts import neutral, rigid_starts
+from capbench.biomech.stream import People
+from cohorts.errors import CapbenchError
+from cohorts.formats import trc
+from cohorts.recording import Markers
+from cohorts.values import FloatArray
 
 DEMO = Path(__file__).parents[2] / "capbench" / "demo"
 TRIALS = ("walking1", "squats1", "DJ1")

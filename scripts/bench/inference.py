@@ -28,17 +28,17 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # read by the libraries when they are imported
 sys.path[:0] = [str(Path(__file__).parents[2])]
 
-import numpy as np  # noqa: E402
-from numpy.typing import NDArray  # noqa: E402
+import numpy as np
+from numpy.typing import NDArray
 
-from capbench.models.card import Codec, Input, ModelCard, write_card  # noqa: E402
-from capbench.models.predictor import Predictor  # noqa: E402
-from capbench.models.registry import open_model  # noqa: E402
-from capbench.run.inference import predict_trial  # noqa: E402
-from capbench.vision.boxes import BoxTrack  # noqa: E402
-from cohorts.formats import video as reader  # noqa: E402
-from cohorts.values import FloatArray  # noqa: E402
-from synthpose import video  # noqa: E402
+from capbench.models.card import Codec, Input, ModelCard, write_card
+from capbench.models.predictor import Predictor
+from capbench.models.registry import open_model
+from capbench.run.inference import predict_trial
+from capbench.vision.boxes import BoxTrack
+from cohorts.formats import video as reader
+from cohorts.values import FloatArray
+from synthpose import video
 
 POINTS = 17
 AIM = 0.15  #: of the model's time

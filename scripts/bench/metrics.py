@@ -27,11 +27,11 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-import numpy as np  # noqa: E402
-from coco_scenes import coco_evaluator, coco_stats, scene  # noqa: E402
-from scipy import stats  # noqa: E402
+import numpy as np
+from coco_scenes import coco_evaluator, coco_stats, scene
+from scipy import stats
 
-from metrics import bootstrap, detection2d, keypoints3d  # noqa: E402
+from metrics import bootstrap, detection2d, keypoints3d
 
 SIGMAS = [0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107]
 SIGMAS += [0.087, 0.087, 0.089, 0.089]

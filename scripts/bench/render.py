@@ -27,16 +27,16 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"  # read by the libraries when they are imported
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from cohorts.camera import Camera  # noqa: E402
-from cohorts.recording import Markers, Motion  # noqa: E402
-from cohorts.values import FloatArray  # noqa: E402
-from synthpose import lens, render, render_torch, sensor  # noqa: E402
-from synthpose.body import Phenotype  # noqa: E402
-from synthpose.person import Person, make_person  # noqa: E402
-from synthpose.rig import cut, phone_rig  # noqa: E402
-from synthpose.scene import Actor, Material, Picture, Room, Scene, Stage, View, tolerances  # noqa: E402
+from cohorts.camera import Camera
+from cohorts.recording import Markers, Motion
+from cohorts.values import FloatArray
+from synthpose import lens, render, render_torch, sensor
+from synthpose.body import Phenotype
+from synthpose.person import Person, make_person
+from synthpose.rig import cut, phone_rig
+from synthpose.scene import Actor, Material, Picture, Room, Scene, Stage, View, tolerances
 
 Clock = Callable[[], float]
 #: name -> the picture's size and the part of a phone's picture that it shows (None: all)

@@ -23,13 +23,13 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"  # read by the libraries when they are imported
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from cohorts.skeleton import skeleton  # noqa: E402
-from synthpose.augment import Augmentation, Augmenter  # noqa: E402
-from synthpose.data_recipe import DataRecipe  # noqa: E402
-from synthpose.feeding import Batch  # noqa: E402
-from synthpose.shots import HIDDEN, SEEN, Shot, Studio, decoded  # noqa: E402
+from cohorts.skeleton import skeleton
+from synthpose.augment import Augmentation, Augmenter
+from synthpose.data_recipe import DataRecipe
+from synthpose.feeding import Batch
+from synthpose.shots import HIDDEN, SEEN, Shot, Studio, decoded
 
 SIZES = ((96, 128), (192, 256))
 COLOURS = {SEEN: (0, 255, 0), HIDDEN: (0, 0, 255)}  #: BGR

@@ -10,45 +10,32 @@ from click.testing import CliRunner
 
 torch = pytest.importorskip("torch")
 
-from capbench.cli import synthpose_data, synthpose_train  # noqa: E402
-from capbench.cli.main import COMMANDS, cli  # noqa: E402
-from capbench.cli.synthpose_card import START, learnt_from, trained_card  # noqa: E402
-from capbench.cli.synthpose_data import Span, gathered  # noqa: E402
-from capbench.cli.synthpose_train import joint_angle_validation  # noqa: E402
-from capbench.models.card import read_card  # noqa: E402
-from capbench.models.checkpoint import read_checkpoint, write_safetensors  # noqa: E402
-from capbench.models.registry import open_model  # noqa: E402
-from capbench.run.evaluate import Options, evaluate, prepare  # noqa: E402
-from capbench.run.noisy_truth import Noise  # noqa: E402
-from capbench.run.result import read_result  # noqa: E402
-from capbench.run.sources import NoisyTruth  # noqa: E402
-from cohorts.errors import CapbenchError  # noqa: E402
-from cohorts.store import open_cohort, sha256  # noqa: E402
-from synthpose.export import HONEST  # noqa: E402
-from synthpose.motion import CONDITIONS  # noqa: E402
-from synthpose.train_recipe import read_recipe  # noqa: E402
+from toy_recipes import tiny_file
 
-NET = {"width": 16, "stem": 8, "stages": [8, 8, 16, 16], "stage_blocks": [1, 1, 1, 1]}
-RECIPE = {
-    "name": "tiny",
-    "recipe": {
-        "network": {"architecture": "fpn-mini", "options": NET, "input_size": [64, 64]},
-        "batch": 8,
-        "optimiser": {"rate": 0.003, "ema": 0.9},
-        "checks": {"every": 6, "shots": 4, "log": 2},
-        "data": {
-            "seed": 1, "size": [64, 64], "shots_per_person": 8, "motions_per_person": 1, "variants": 1,
-            "held_out_conditions": [name for name in CONDITIONS if name != "gait"],
-            "others": 0.0, "aids": 0.0,
-        },
-        "pictures": 16,
-        "machine": {"threads": 1, "workers": 0},
-    },
-    "phases": {
+from capbench.cli import synthpose_data, synthpose_train
+from capbench.cli.main import COMMANDS, cli
+from capbench.cli.synthpose_card import START, learnt_from, trained_card
+from capbench.cli.synthpose_data import Span, gathered
+from capbench.cli.synthpose_train import joint_angle_validation
+from capbench.models.card import read_card
+from capbench.models.checkpoint import read_checkpoint, write_safetensors
+from capbench.models.registry import open_model
+from capbench.run.evaluate import Options, evaluate, prepare
+from capbench.run.noisy_truth import Noise
+from capbench.run.result import read_result
+from capbench.run.sources import NoisyTruth
+from cohorts.errors import CapbenchError
+from cohorts.store import open_cohort, sha256
+from synthpose.export import HONEST
+from synthpose.train_recipe import read_recipe
+
+RECIPE = tiny_file(
+    {
         "sparse": {"skeleton": "coco-17", "samples": 96},
         "dense": {"skeleton": "synthpose-52", "samples": 48, "start": "sparse"},
     },
-}  # fmt: skip
+    log=2,
+)
 
 
 def run(*words):

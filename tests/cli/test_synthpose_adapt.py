@@ -10,21 +10,21 @@ from click.testing import CliRunner
 torch = pytest.importorskip("torch")
 cv2 = pytest.importorskip("cv2")
 
-from toy_people import ToyPeople, toy_recipe  # noqa: E402
+from toy_people import ToyPeople, toy_recipe
 
-from capbench.cli import synthpose_adapt as adapting  # noqa: E402
-from capbench.cli.main import cli  # noqa: E402
-from capbench.cli.progress import Progress  # noqa: E402
-from capbench.models.card import read_card  # noqa: E402
-from capbench.models.predictor import Predicted  # noqa: E402
-from cohorts.camera import Camera  # noqa: E402
-from cohorts.errors import CapbenchError  # noqa: E402
-from cohorts.skeleton import skeleton  # noqa: E402
-from synthpose import video  # noqa: E402
-from synthpose.adapt import ADAPTATION  # noqa: E402
-from synthpose.adaptation import Crops  # noqa: E402
-from synthpose.plausible import learned  # noqa: E402
-from synthpose.train import MODEL, train  # noqa: E402
+from capbench.cli import synthpose_adapt as adapting
+from capbench.cli.main import cli
+from capbench.cli.progress import Progress
+from capbench.models.card import read_card
+from capbench.models.predictor import Predicted
+from cohorts.camera import Camera
+from cohorts.errors import CapbenchError
+from cohorts.skeleton import skeleton
+from synthpose import video
+from synthpose.adapt import ADAPTATION
+from synthpose.adaptation import Crops
+from synthpose.plausible import learned
+from synthpose.train import MODEL, train
 
 
 class Spot:

@@ -8,40 +8,27 @@ from click.testing import CliRunner
 
 torch = pytest.importorskip("torch")
 
-from capbench.cli.main import cli  # noqa: E402
-from capbench.cli.synthpose_card import START, TEACHER, run_folder, trained_card  # noqa: E402
-from capbench.models.checkpoint import read_checkpoint  # noqa: E402
-from cohorts.errors import CapbenchError  # noqa: E402
-from cohorts.store import sha256  # noqa: E402
-from synthpose.distill import FIRST  # noqa: E402
-from synthpose.export import HONEST  # noqa: E402
-from synthpose.motion import CONDITIONS  # noqa: E402
-from synthpose.train import load_trained  # noqa: E402
+from toy_recipes import tiny_file
 
-NET = {"width": 16, "stem": 8, "stages": [8, 8, 16, 16], "stage_blocks": [1, 1, 1, 1]}
-RECIPE = {
-    "name": "tiny",
-    "recipe": {
-        "network": {"architecture": "fpn-mini", "options": NET, "input_size": [64, 64]},
-        "batch": 8,
-        "samples": 16,
-        "optimiser": {"rate": 0.003, "ema": 0.9},
-        "checks": {"every": 6, "shots": 4, "log": 1},
-        "data": {
-            "seed": 1, "size": [64, 64], "shots_per_person": 8, "motions_per_person": 1, "variants": 1,
-            "held_out_conditions": [name for name in CONDITIONS if name != "gait"],
-            "others": 0.0, "aids": 0.0,
-        },
-        "pictures": 16,
-        "machine": {"threads": 1, "workers": 0},
-    },
-    "phases": {
+from capbench.cli.main import cli
+from capbench.cli.synthpose_card import START, TEACHER, run_folder, trained_card
+from capbench.models.checkpoint import read_checkpoint
+from cohorts.errors import CapbenchError
+from cohorts.store import sha256
+from synthpose.distill import FIRST
+from synthpose.export import HONEST
+from synthpose.train import load_trained
+
+RECIPE = tiny_file(
+    {
         "sparse": {"skeleton": "coco-17"},
         "wide": {"skeleton": "synthpose-52", "network": {"options": {"width": 20}}},
         "dense": {"skeleton": "synthpose-52", "start": "sparse", "samples": 40},
         "tall": {"skeleton": "synthpose-52", "network": {"input_size": [64, 96]}, "data": {"size": [64, 96]}},
     },
-}  # fmt: skip
+    log=1,
+    samples=16,
+)
 
 
 def run(*words):

@@ -16,16 +16,16 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from hostile_pickles import PAYLOADS, Calls  # noqa: E402
+from hostile_pickles import PAYLOADS, Calls
 
-from capbench.models import checkpoint as module  # noqa: E402
-from capbench.models.checkpoint import (  # noqa: E402
+from capbench.models import checkpoint as module
+from capbench.models.checkpoint import (
     read_checkpoint,
     read_safetensors,
     to_safetensors,
     write_safetensors,
 )
-from cohorts.errors import CapbenchError, RefusedError  # noqa: E402
+from cohorts.errors import CapbenchError, RefusedError
 
 CONTAINERS = ("zip", "legacy", "pickle")
 

@@ -5,21 +5,21 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from network_shapes import shapes  # noqa: E402
-from small_models import card_for, in_folder  # noqa: E402
+from network_shapes import shapes
+from small_models import card_for, in_folder
 
-from capbench.models.card import Codec  # noqa: E402
-from capbench.models.checkpoint import write_safetensors  # noqa: E402
-from capbench.models.nets.architecture import (  # noqa: E402
+from capbench.models.card import Codec
+from capbench.models.checkpoint import write_safetensors
+from capbench.models.nets.architecture import (
     FPNSize,
     architecture,
     architecture_of,
     from_options,
     to_options,
 )
-from capbench.models.nets.pose import fill, load  # noqa: E402
-from capbench.models.registry import open_model  # noqa: E402
-from cohorts.errors import CapbenchError  # noqa: E402
+from capbench.models.nets.pose import fill, load
+from capbench.models.registry import open_model
+from cohorts.errors import CapbenchError
 
 SMALL = {"width": 16, "stem": 8, "stages": [8, 16, 16, 24], "stage_blocks": [1, 1, 2, 1]}
 

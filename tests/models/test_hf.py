@@ -10,13 +10,13 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-import small_models as small  # noqa: E402
-from hostile_pickles import PAYLOADS  # noqa: E402
+import small_models as small
+from hostile_pickles import PAYLOADS
 
-from capbench.models.adapters import hf  # noqa: E402
-from capbench.models.card import Codec, Input, ModelCard, Net, Points, write_card  # noqa: E402
-from capbench.models.registry import open_model  # noqa: E402
-from cohorts.errors import CapbenchError, EnvironmentFault, RefusedError  # noqa: E402
+from capbench.models.adapters import hf
+from capbench.models.card import Codec, Input, ModelCard, Net, Points, write_card
+from capbench.models.registry import open_model
+from cohorts.errors import CapbenchError, EnvironmentFault, RefusedError
 
 
 def saved(folder, *, points=17, size=(64, 48), simple=True, labels=None, **backbone):

@@ -7,9 +7,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from network_shapes import digest_of, meta, shapes  # noqa: E402
+from network_shapes import digest_of, meta, shapes
 
-from capbench.models.nets.architecture import (  # noqa: E402
+from capbench.models.nets.architecture import (
     BACKBONES,
     HRNetSize,
     architecture,
@@ -17,8 +17,8 @@ from capbench.models.nets.architecture import (  # noqa: E402
     from_options,
     to_options,
 )
-from capbench.models.nets.pose import fill, load  # noqa: E402
-from cohorts.errors import CapbenchError  # noqa: E402
+from capbench.models.nets.pose import fill, load
+from cohorts.errors import CapbenchError
 
 SMALL = {"width": 8, "stem_width": 4, "stem_blocks": 1, "blocks": 1, "modules": [1, 1, 1]}
 

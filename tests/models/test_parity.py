@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import small_models as small  # noqa: E402
+import small_models as small
 
 script = small.script()
 

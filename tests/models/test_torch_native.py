@@ -7,17 +7,17 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import small_models as small  # noqa: E402
+import small_models as small
 
-from capbench.models import crop  # noqa: E402
-from capbench.models.adapters import torch_native, torch_run  # noqa: E402
-from capbench.models.card import Codec, Input, Points  # noqa: E402
-from capbench.models.mmpose_text import said  # noqa: E402
-from capbench.models.nets.names import to_transformers  # noqa: E402
-from capbench.models.registry import open_model  # noqa: E402
-from capbench.models.topdown import normalised  # noqa: E402
-from cohorts.errors import CapbenchError, EnvironmentFault  # noqa: E402
-from cohorts.skeleton import skeleton  # noqa: E402
+from capbench.models import crop
+from capbench.models.adapters import torch_native, torch_run
+from capbench.models.card import Codec, Input, Points
+from capbench.models.mmpose_text import said
+from capbench.models.nets.names import to_transformers
+from capbench.models.registry import open_model
+from capbench.models.topdown import normalised
+from cohorts.errors import CapbenchError, EnvironmentFault
+from cohorts.skeleton import skeleton
 
 
 def folder_of(tmp_path, net, card, name="weights.pth"):

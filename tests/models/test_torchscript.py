@@ -7,13 +7,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import small_models as small  # noqa: E402
+import small_models as small
 
-from capbench.models.adapters import torchscript  # noqa: E402
-from capbench.models.card import Codec  # noqa: E402
-from capbench.models.faults import ModelFault  # noqa: E402
-from capbench.models.registry import open_model  # noqa: E402
-from cohorts.errors import CapbenchError, RefusedError  # noqa: E402
+from capbench.models.adapters import torchscript
+from capbench.models.card import Codec
+from capbench.models.faults import ModelFault
+from capbench.models.registry import open_model
+from cohorts.errors import CapbenchError, RefusedError
 
 
 def traced(folder, net, card):

@@ -7,19 +7,19 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from network_shapes import digest_of, meta, shapes  # noqa: E402
+from network_shapes import digest_of, meta, shapes
 
-from capbench.models.nets import names  # noqa: E402
-from capbench.models.nets.architecture import (  # noqa: E402
+from capbench.models.nets import names
+from capbench.models.nets.architecture import (
     BACKBONES,
     architecture,
     architecture_of,
     from_options,
     to_options,
 )
-from capbench.models.nets.pose import load  # noqa: E402
-from capbench.models.nets.vit import Attention, Layer  # noqa: E402
-from cohorts.errors import CapbenchError  # noqa: E402
+from capbench.models.nets.pose import load
+from capbench.models.nets.vit import Attention, Layer
+from cohorts.errors import CapbenchError
 
 SMALL = {"width": 24, "depth": 2, "heads": 3}
 SIZE = (48, 64)

@@ -5,18 +5,18 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from toy_people import ToyPeople, toy_recipe  # noqa: E402
+from toy_people import ToyPeople, toy_recipe
 
-from cohorts.errors import CapbenchError  # noqa: E402
-from cohorts.skeleton import skeleton  # noqa: E402
-from synthpose.adapt import ADAPTATION, Adaptation, Crops, adapt  # noqa: E402
-from synthpose.adaptation import Marks, clusters, decide, standard_error  # noqa: E402
-from synthpose.augment import NOTHING, Augmenter  # noqa: E402
-from synthpose.feeding import Batch  # noqa: E402
-from synthpose.plausible import learned  # noqa: E402
-from synthpose.progress_log import read_log  # noqa: E402
-from synthpose.teacher import back, forth, labels_of, marks_of, view  # noqa: E402
-from synthpose.train import MODEL, RECIPE, load_trained, train  # noqa: E402
+from cohorts.errors import CapbenchError
+from cohorts.skeleton import skeleton
+from synthpose.adapt import ADAPTATION, Adaptation, Crops, adapt
+from synthpose.adaptation import Marks, clusters, decide, standard_error
+from synthpose.augment import NOTHING, Augmenter
+from synthpose.feeding import Batch
+from synthpose.plausible import learned
+from synthpose.progress_log import read_log
+from synthpose.teacher import back, forth, labels_of, marks_of, view
+from synthpose.train import MODEL, RECIPE, load_trained, train
 
 COCO = skeleton("coco-17")
 SIZE = (64, 64)

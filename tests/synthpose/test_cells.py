@@ -5,13 +5,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from toy_people import TINY, toy_recipe  # noqa: E402
-from toy_teachers import brute  # noqa: E402
+from toy_people import TINY, toy_recipe
+from toy_teachers import brute
 
-from capbench.models import crop  # noqa: E402
-from capbench.models.nets.architecture import architecture  # noqa: E402
-from synthpose.cells import Cells, Resampled, feature_cells, map_cells, picture_cells, resampling  # noqa: E402
-from synthpose.losses import cells_of  # noqa: E402
+from capbench.models import crop
+from capbench.models.nets.architecture import architecture
+from synthpose.cells import Cells, Resampled, feature_cells, map_cells, picture_cells, resampling
+from synthpose.losses import cells_of
 
 
 @pytest.mark.truth("capbench.models.crop and the recipe's own cells")

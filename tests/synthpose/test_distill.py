@@ -12,18 +12,18 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import toy_distilling  # noqa: E402
-import toy_training  # noqa: E402
-from toy_people import TINY, ToyPeople, toy_recipe  # noqa: E402
-from toy_teachers import brute, oracle, random_teacher  # noqa: E402
+import toy_distilling
+import toy_training
+from toy_people import TINY, ToyPeople, toy_recipe
+from toy_teachers import brute, oracle, random_teacher
 
-from capbench.models.checkpoint import read_checkpoint  # noqa: E402
-from cohorts.errors import CapbenchError  # noqa: E402
-from cohorts.skeleton import skeleton  # noqa: E402
-from cohorts.store import sha256  # noqa: E402
-from synthpose import distill as module  # noqa: E402
-from synthpose.cells import Cells, Resampled  # noqa: E402
-from synthpose.distill import (  # noqa: E402
+from capbench.models.checkpoint import read_checkpoint
+from cohorts.errors import CapbenchError
+from cohorts.skeleton import skeleton
+from cohorts.store import sha256
+from synthpose import distill as module
+from synthpose.cells import Cells, Resampled
+from synthpose.distill import (
     FIRST,
     Distillation,
     SelfTaught,
@@ -34,11 +34,11 @@ from synthpose.distill import (  # noqa: E402
     shared_points,
     teacher_from,
 )
-from synthpose.losses import Terms, cells_of, loss_of  # noqa: E402
-from synthpose.progress_log import read_log  # noqa: E402
-from synthpose.train import LAST, MODEL, RECIPE, RESULT, load_trained, start_from, train  # noqa: E402
-from synthpose.train_recipe import merged  # noqa: E402
-from synthpose.training_state import NAME as STATE  # noqa: E402
+from synthpose.losses import Terms, cells_of, loss_of
+from synthpose.progress_log import read_log
+from synthpose.train import LAST, MODEL, RECIPE, RESULT, load_trained, start_from, train
+from synthpose.train_recipe import merged
+from synthpose.training_state import NAME as STATE
 
 
 @pytest.fixture(scope="module")

@@ -10,19 +10,19 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
-import onnxruntime  # noqa: E402
-import small_models as small  # noqa: E402
+import onnxruntime
+import small_models as small
 
-from capbench.models import crop, decode  # noqa: E402
-from capbench.models.card import Codec, Input, ModelCard, TrainingData, read_card  # noqa: E402
-from capbench.models.checkpoint import read_checkpoint  # noqa: E402
-from capbench.models.nets.planted import marked_pictures, plant, target_maps  # noqa: E402
-from capbench.models.registry import find_model  # noqa: E402
-from capbench.models.topdown import normalised  # noqa: E402
-from cohorts.errors import CapbenchError  # noqa: E402
-from synthpose import export as module  # noqa: E402
-from synthpose import onnx_export, vitpose_export  # noqa: E402
-from synthpose.export import HONEST, Parity, draft_card, export, tensors_of, whole_boxes  # noqa: E402
+from capbench.models import crop, decode
+from capbench.models.card import Codec, Input, ModelCard, TrainingData, read_card
+from capbench.models.checkpoint import read_checkpoint
+from capbench.models.nets.planted import marked_pictures, plant, target_maps
+from capbench.models.registry import find_model
+from capbench.models.topdown import normalised
+from cohorts.errors import CapbenchError
+from synthpose import export as module
+from synthpose import onnx_export, vitpose_export
+from synthpose.export import HONEST, Parity, draft_card, export, tensors_of, whole_boxes
 
 FPN = ("fpn-mini", {"width": 96, "stages": [32, 32, 48, 48], "stage_blocks": [1, 1, 1, 1]})
 VITPOSE = ("vit-tiny", {"width": 48, "depth": 2, "heads": 3, "head": "simple"})

@@ -5,14 +5,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from toy_people import ToyPeople, toy_recipe  # noqa: E402
+from toy_people import ToyPeople, toy_recipe
 
-from capbench.models.card import Input  # noqa: E402
-from capbench.models.topdown import normalised  # noqa: E402
-from cohorts.skeleton import skeleton  # noqa: E402
-from synthpose.feeding import Feed, Order  # noqa: E402
-from synthpose.looks import by_group, decoded, network_input, point_errors  # noqa: E402
-from synthpose.losses import cells_of, squares  # noqa: E402
+from capbench.models.card import Input
+from capbench.models.topdown import normalised
+from cohorts.skeleton import skeleton
+from synthpose.feeding import Feed, Order
+from synthpose.looks import by_group, decoded, network_input, point_errors
+from synthpose.losses import cells_of, squares
 
 CPU = torch.device("cpu")
 

@@ -5,13 +5,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from scipy.special import rel_entr  # noqa: E402
+from scipy.special import rel_entr
 
-from capbench.models import decode  # noqa: E402
-from capbench.models.card import Codec  # noqa: E402
-from capbench.models.nets.architecture import architecture  # noqa: E402
-from synthpose import losses  # noqa: E402
-from synthpose.train_recipe import Loss  # noqa: E402
+from capbench.models import decode
+from capbench.models.card import Codec
+from capbench.models.nets.architecture import architecture
+from synthpose import losses
+from synthpose.train_recipe import Loss
 
 N, K, H, W = 3, 4, 12, 9
 

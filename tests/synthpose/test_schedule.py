@@ -6,9 +6,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from capbench.models.nets.architecture import from_options  # noqa: E402
-from cohorts.errors import CapbenchError  # noqa: E402
-from synthpose.schedule import factor, groups, layer  # noqa: E402
+from capbench.models.nets.architecture import from_options
+from cohorts.errors import CapbenchError
+from synthpose.schedule import factor, groups, layer
 
 
 def test_the_warm_up_rises_in_a_straight_line_from_more_than_nothing() -> None:

@@ -5,18 +5,18 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from toy_people import TINY, ToyPeople, toy_recipe  # noqa: E402
+from toy_people import TINY, ToyPeople, toy_recipe
 
-from capbench.biomech.body import fullbody  # noqa: E402
-from capbench.biomech.kinematics import marker_tracks  # noqa: E402
-from capbench.biomech.tree import build_tree  # noqa: E402
-from capbench.models.nets.architecture import from_options  # noqa: E402
-from capbench.models.nets.pose import fill  # noqa: E402
-from cohorts.errors import CapbenchError  # noqa: E402
-from cohorts.recording import Motion  # noqa: E402
-from cohorts.skeleton import Skeleton, skeleton  # noqa: E402
-from synthpose.surgery import grow, kin_of, standing  # noqa: E402
-from synthpose.train import start_from, train  # noqa: E402
+from capbench.biomech.body import fullbody
+from capbench.biomech.kinematics import marker_tracks
+from capbench.biomech.tree import build_tree
+from capbench.models.nets.architecture import from_options
+from capbench.models.nets.pose import fill
+from cohorts.errors import CapbenchError
+from cohorts.recording import Motion
+from cohorts.skeleton import Skeleton, skeleton
+from synthpose.surgery import grow, kin_of, standing
+from synthpose.train import start_from, train
 
 COCO, DENSE = skeleton("coco-17"), skeleton("synthpose-52")
 HRNET = {"width": 8, "stem_width": 4, "stem_blocks": 1, "blocks": 1, "modules": [1, 1, 1]}

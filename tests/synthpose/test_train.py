@@ -13,18 +13,18 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import toy_training  # noqa: E402
-from toy_people import ToyPeople, toy_recipe  # noqa: E402
+import toy_training
+from toy_people import ToyPeople, toy_recipe
 
-from capbench.models.checkpoint import read_checkpoint, write_safetensors  # noqa: E402
-from cohorts.errors import CapbenchError  # noqa: E402
-from cohorts.skeleton import skeleton  # noqa: E402
-from cohorts.store import sha256  # noqa: E402
-from synthpose import feeding  # noqa: E402
-from synthpose.feeding import Feed, Held, Order, ahead, ahead_in_processes, held  # noqa: E402
-from synthpose.progress_log import read_log  # noqa: E402
-from synthpose.train import LAST, MODEL, RESULT, load_trained, start_from, train  # noqa: E402
-from synthpose.training_state import NAME as STATE  # noqa: E402
+from capbench.models.checkpoint import read_checkpoint, write_safetensors
+from cohorts.errors import CapbenchError
+from cohorts.skeleton import skeleton
+from cohorts.store import sha256
+from synthpose import feeding
+from synthpose.feeding import Feed, Held, Order, ahead, ahead_in_processes, held
+from synthpose.progress_log import read_log
+from synthpose.train import LAST, MODEL, RESULT, load_trained, start_from, train
+from synthpose.training_state import NAME as STATE
 
 SCRIPT = Path(toy_training.__file__)
 ROOT = SCRIPT.parents[1]
