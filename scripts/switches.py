@@ -242,7 +242,28 @@ def adapted(bench: Bench, seed: int) -> Path:
     asked = Adaptation(seed=seed, rounds=ROUNDS, samples=max(1, bench.samples // 2))
     out = bench.folder / f"adapted-{seed}"
     source = WHOLE(bench, seed)
-    return adapt(source, bench.unlabelled, out, prior=bench.prior, asked=asked).folder
+    assert bench.base.data is not None
+    return adapt(
+        source,
+        bench.unlabelled,
+        out,
+        prior=bench.prior,
+        labelled=bench.data,
+        labelled_hash=bench.base.data.digest,
+        asked=asked,
+    ).folder
+
+
+def gone_on(bench: Bench, seed: int) -> Path:
+    """The whole network, gone on with its own labelled pictures for as many steps, at the same rate."""
+    rate = bench.base.optimiser.rate * Adaptation().rate
+    return bench.trained(
+        "gone-on",
+        seed,
+        start=start_from(WHOLE(bench, seed)),
+        samples=ROUNDS * max(1, bench.samples // 2),
+        optimiser={"rate": rate, "schedule": "constant", "warm_up": 0, "ema": Adaptation().ema},
+    )
 
 
 def taken(folder: Path) -> str:
@@ -265,6 +286,8 @@ SWITCHES = (
            distilled, ALONE),
     Switch("adaptation", "adaptation to a poor camera, without labels; off: as it was",
            adapted, WHOLE, ("px_foreign", "px"), taken),
+    Switch("adaptation-steps", "the same; off: gone on with its own pictures, as many steps",
+           adapted, gone_on, ("px_foreign", "px")),
 )  # fmt: skip
 
 

@@ -2,12 +2,15 @@
 
 A mean teacher in rounds. In each the teacher, the running average of the weights so far, looks at weak views
 of every crop; its points are pseudo-labels where it is sure, where its views agree and where an anatomical
-prior finds them plausible. The student starts as the teacher and learns them from strongly changed pictures;
-the average of its weights is the next round's teacher. With a labeller such as
+prior finds them plausible. The student starts as the teacher and learns them from changed pictures; the
+average of its weights is the next round's teacher. With a labeller such as
 :class:`synthpose.fit_in_loop.FitInLoop` the pseudo-labels come from fits of a body instead.
 
-Whether it helped is decided without labels, by crops held out of it and by a rule that stands before it
-starts. Where it did not help, the source's weights come out as they were, byte for byte.
+The student also learns from labelled pictures, made to look as the crops do (:mod:`synthpose.likeness`).
+Others of those, in the look of crops held out, decide whether it helped: their points are known, so that a
+network which only came to agree with itself is found out. The rule stands before it starts
+(:func:`synthpose.adaptation.decide`). Where it did not help, the source's weights come out as they were, byte
+for byte.
 
 A folder holds ``adapt.json`` (what all follows from), ``round-01``, … (each the folder of a training, with
 its ``labels.npz``), ``log.jsonl`` and, when it is over, ``adaptation.json`` (numbers, decision, hashes)
@@ -27,14 +30,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from capbench.models.adapters.torch_run import device_of
 from cohorts.bounded import load_json, load_npz, read_bytes, replacing, write_text
 from cohorts.errors import CapbenchError, EnvironmentFault
 from cohorts.store import sha256
 from cohorts.values import FloatArray, IntArray
-from synthpose.adaptation import Adaptation, Crops, Labels, Marks, Verdict, decide
-from synthpose.feeding import Held, Source
+from synthpose import looks
+from synthpose.adaptation import Adaptation, Crops, Gain, Labels, Verdict, decide
+from synthpose.feeding import Feed, Held, Order, Source, chosen
+from synthpose.likeness import Likened, likened
 from synthpose.mixing import Mixed, Part
 from synthpose.plausible import Plausible
+from synthpose.processes import threads
 from synthpose.progress_log import NAME as LOG
 from synthpose.progress_log import ProgressLog
 from synthpose.recipe import LARGEST_SEED
@@ -47,6 +54,7 @@ if TYPE_CHECKING:
 
 PLAN, ADAPTATION, LABELS = "adapt.json", "adaptation.json", "labels.npz"
 CHECKPOINT = 500  #: steps at most between two checkpoints of a round
+JUDGED = 1024  #: labelled pictures to judge by, at most
 WEIGHTS_LIMIT = 4 << 30  #: bytes
 
 
@@ -107,10 +115,10 @@ def adapt(
     out: Path,
     *,
     prior: Plausible,
+    labelled: Source,
+    labelled_hash: str,
     asked: Adaptation | None = None,
     labeller: Labeller | None = None,
-    labelled: Source | None = None,
-    labelled_hash: str = "",
     device: str = "cpu",
     told: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> Adapted:
@@ -119,13 +127,13 @@ def adapt(
     Parameters
     ----------
     prior : of the points that the training learnt
+    labelled, labelled_hash : pictures with labels of all its points, and the hash of what they follow from;
+        the last of them judge, the others are mixed in by ``asked.labelled``
     labeller : makes the pseudo-labels; by default :class:`Peaked`
-    labelled, labelled_hash : pictures with labels that are mixed in by ``asked.labelled``, and the hash of
-        what they follow from
     told : hears a line of each round, and of each line of a round's training
     """
     asked = Adaptation() if asked is None else asked
-    run = _Run(source, crops, out, prior, asked, labeller, labelled, labelled_hash, device, told)
+    run = _Run(source, crops, out, prior, labelled, labelled_hash, asked, labeller, device, told)
     return run.run()
 
 
@@ -136,15 +144,14 @@ class _Run:
         crops: Crops,
         out: Path,
         prior: Plausible,
+        labelled: Source,
+        labelled_hash: str,
         asked: Adaptation,
         labeller: Labeller | None,
-        labelled: Source | None,
-        labelled_hash: str,
         device: str,
         told: Callable[[Mapping[str, Any]], None] | None,
     ) -> None:
         self.source, self.crops, self.out, self.prior, self.asked = source, crops, out, prior, asked
-        self.labelled = labelled if asked.labelled else None
         self.device, self.told = device, told or (lambda _: None)
         self.recipe, self.net = load_trained(source)
         self.size = self.recipe.network.input_size
@@ -160,15 +167,30 @@ class _Run:
             )
         self.labeller: Labeller = Peaked(prior, self.size, asked) if labeller is None else labeller
         self.judged = crops.held_out(asked.held_out, asked.seed)
+        self.labelled, self.judging = self._likened(labelled)
         self.identity = {
             "source": sha256(source / MODEL),
             "source recipe": self.recipe.digest,
             "crops": crops.sha256,
             "prior": prior.sha256,
             "labeller": self.labeller.sha256,
-            "labelled": labelled_hash if self.labelled is not None else "",
+            "labelled": labelled_hash,
             "asked": digest(asked.model_dump(mode="json")),
         }
+
+    def _likened(self, labelled: Source) -> tuple[Likened, Likened]:
+        """Labelled pictures to learn from and to judge by, in the looks of the crops of each kind."""
+        count = min(round(self.asked.held_out * len(labelled)), JUDGED)
+        if not 0 < count < len(labelled):
+            raise CapbenchError(
+                f"Expected labelled pictures to learn from beside those held out, got {len(labelled)} in all."
+            )
+        chosen(labelled.skeleton, self.recipe.points)  # refuses those that lack a point
+        numbers, made = np.arange(len(labelled)), []
+        for some, rows in ((numbers[:-count], ~self.judged), (numbers[-count:], self.judged)):
+            pictures, group = self.crops.pictures[rows], self.crops.group[rows]
+            made.append(likened(labelled, some, pictures, group, seed=self.asked.seed))
+        return made[0], made[1]
 
     def run(self) -> Adapted:
         self._claim()
@@ -247,7 +269,7 @@ class _Run:
         points = np.where(np.isfinite(labels.points), labels.points, 0.0)[rows].astype(np.float32)
         weight = labels.weight[rows].astype(np.float32)
         data: Source = Held(self.recipe.points, self.crops.pictures[rows], points, weight)
-        if self.labelled is not None:
+        if self.asked.labelled:
             data = Mixed(self.recipe.points, (Part(data), Part(self.labelled, ratio=self.asked.labelled)))
         made = hashlib.sha256(points.tobytes() + weight.tobytes() + rows.tobytes()).hexdigest()
         train(
@@ -280,7 +302,7 @@ class _Run:
         )
         note = (
             f"{len(self.crops):,} crops without labels, SHA-256 {self.identity['crops']}; learnt from "
-            "pseudo-labels"
+            f"pseudo-labels, and from pictures in their look, data SHA-256 {self.identity['labelled']}"
         )
         return base.model_copy(
             update={
@@ -289,7 +311,7 @@ class _Run:
                 "start": None,
                 "head": "grown",
                 "sources": {"unlabelled": Mixture(kind="coco", note=note)},
-                "augment": asked.strong,
+                "augment": base.augment if asked.strong is None else asked.strong,
                 "samples": samples,
                 "epochs": None,
                 "optimiser": optimiser,
@@ -305,10 +327,22 @@ class _Run:
         pictures, seed = self.crops.pictures[rows], self.asked.seed
         marks = []
         for weights in (start_from(self.source), adapted):
-            seen = self._view(self._teacher(weights), pictures, seed)
-            found = marks_of(seen, self.prior)
-            marks.append(Marks({**found.terms, **self.labeller.marks(seen, rows)}, found.follows))
+            net = self._teacher(weights)
+            seen = self._view(net, pictures, seed)
+            found = marks_of(seen, self.prior, self._errors(net))
+            marks.append(found._replace(terms={**found.terms, **self.labeller.marks(seen, rows)}))
         return decide(marks[0], marks[1], self.crops.group[rows], self.asked)
+
+    def _errors(self, net: PoseNet) -> FloatArray:
+        """(m,) pixels, of the labelled pictures that judge."""
+        feed = Feed(self.recipe, self.judging, Order(len(self.judging), self.recipe.batch, 0))
+        numbers = np.arange(len(self.judging))
+        with threads(self.recipe.machine.threads):
+            errors, weight = looks.point_errors(
+                net, feed, numbers, device=device_of(self.device), autocast=False
+            )
+        made = looks.by_picture(errors, weight)
+        return np.asarray(made[np.isfinite(made)])
 
     def _finished(self, verdict: Verdict, last: Path | None) -> Adapted:
         """The weights that are taken, as a training's folder, and ``adaptation.json``."""
@@ -349,8 +383,9 @@ class _Run:
 def _verdict(told: Mapping[str, Any]) -> Verdict:
     """As ``adaptation.json`` has it."""
     marks = {name: (before, after) for name, (before, after) in told["marks"].items()}
+    labelled, unlabelled = (None if told[k] is None else Gain(*told[k]) for k in ("labelled", "unlabelled"))
     follows = None if told["follows"] is None else (told["follows"][0], told["follows"][1])
-    return Verdict(told["better"], told["reason"], told["gain"], told["error"], marks, follows)
+    return Verdict(told["better"], told["reason"], labelled, unlabelled, marks, follows)
 
 
 def _copied(source: Path, target: Path) -> None:

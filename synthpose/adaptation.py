@@ -23,7 +23,6 @@ CLUSTERS = 5  #: videos from which on each counts as one for the standard error;
 RUNS = 10
 
 WEAK = NOTHING.model_copy(update={"moved": 1.0, "turn": 10.0, "scale": 1.15, "shift": 0.06})
-STRONG = Augmentation(moved=1.0, turn=25.0, scale=1.35, shift=0.08, occluders=0.5, part_drop=0.4, noise=0.5)
 
 
 class Adaptation(Strict):
@@ -32,11 +31,15 @@ class Adaptation(Strict):
     seed: int = Field(default=0, ge=0, le=LARGEST_SEED, description="Of every random choice.")
     rounds: int = Field(default=3, ge=1, le=100, description="Of labelling and training.")
     samples: int = Field(default=8192, ge=1, description="Pictures trained on in a round, with repetition.")
-    rate: float = Field(default=0.1, gt=0, le=10, description="Learning rate, of the source recipe's.")
+    rate: float = Field(default=0.3, gt=0, le=10, description="Learning rate, of the source recipe's.")
     ema: float = Field(default=0.99, gt=0, lt=1, description="Decay of the teacher's running average.")
     views: int = Field(default=4, ge=2, le=16, description="Weak views of each crop; every other mirrored.")
     weak: Augmentation = Field(default=WEAK, description="What the teacher sees.")
-    strong: Augmentation = Field(default=STRONG, description="What the student sees.")
+    strong: Augmentation | None = Field(
+        default=None,
+        description="What the student sees. Default: what the source learnt from; a network that is not used "
+        "to stronger changes loses more by them than it learns.",
+    )
     sure: float = Field(
         default=0.3,
         ge=0,
@@ -50,12 +53,14 @@ class Adaptation(Strict):
         default=GATE, gt=0, description="Standard deviations at which a point is implausible."
     )
     labelled: float = Field(
-        default=0.0,
+        default=1.0,
         ge=0,
         le=10,
-        description="Labelled pictures for each pseudo-labelled one, where any are given.",
+        description="Labelled pictures, made to look as the crops do, for each pseudo-labelled one.",
     )
-    held_out: float = Field(default=0.2, gt=0, lt=1, description="Share of crops that are only judged by.")
+    held_out: float = Field(
+        default=0.2, gt=0, lt=1, description="Share of crops, and of labelled pictures, only judged by."
+    )
     least: float = Field(
         default=0.05,
         ge=0,
@@ -68,7 +73,7 @@ class Adaptation(Strict):
         le=1,
         description="Most that the views' spread may be, of a network's that answers each view alike.",
     )
-    errors: float = Field(default=2.0, ge=1, description="Standard errors by which the marks must be better.")
+    errors: float = Field(default=2.0, ge=1, description="Standard errors that count as more than chance.")
 
 
 @dataclass(frozen=True)
@@ -132,16 +137,25 @@ class Labels(NamedTuple):
 
 
 class Marks(NamedTuple):
-    """How well a network does without labels.
+    """How well a network does where no crop is labelled.
 
     Attributes
     ----------
-    terms : name -> (n,) of each crop, the lower the better
+    labelled : (m,) its error on labelled pictures made to look as the crops do, pixels
+    terms : name -> (n,) of each crop, the lower the better; a network that agrees with itself has low ones
     follows : share of a blind network's spread; 1 or more sees nothing, a perfect one has 0
     """
 
+    labelled: FloatArray
     terms: dict[str, FloatArray]
     follows: float
+
+
+class Gain(NamedTuple):
+    """By how much something is better, as a share of what it was, and the standard error of that."""
+
+    share: float
+    error: float
 
 
 class Verdict(NamedTuple):
@@ -151,41 +165,56 @@ class Verdict(NamedTuple):
     ----------
     better : whether the adapted weights are taken
     reason : in words
-    gain, error : mean over marks and crops of (source - adapted) / source's mean, and its standard error
+    labelled : gain of the error on labelled pictures
+    unlabelled : mean gain of the marks of crops
     marks : name -> (source's mean, adapted's mean)
     follows : (source's, adapted's) spread, of a blind network's
     """
 
     better: bool
     reason: str
-    gain: float | None = None
-    error: float | None = None
+    labelled: Gain | None = None
+    unlabelled: Gain | None = None
     marks: Mapping[str, tuple[float, float]] = {}
     follows: tuple[float, float] | None = None
 
 
-def decide(source: Marks, adapted: Marks, group: IntArray, asked: Adaptation) -> Verdict:
-    """The rule: marks better by ``asked.errors`` standard errors, and the network follows its pictures.
+LABELLED = "error in their look, px"  #: what the error on labelled pictures is called among marks
 
-    Each mark counts by its mean for the source, so that none outweighs another. The standard error is that
-    of a mean over clusters: crops of one video err alike.
+
+def decide(source: Marks, adapted: Marks, group: IntArray, asked: Adaptation) -> Verdict:
+    """The rule: a smaller error in the crops' look, no worse marks, and points that follow the pictures.
+
+    The marks of the crops themselves can only speak against it: a network that has learnt from its own points
+    agrees with itself more, whether they were right or not. Each of them counts by its mean for the source,
+    so that none outweighs another. Standard errors are those of a mean over clusters: crops of one video, and
+    labelled pictures made one after the other, err alike.
     """
-    parts = []
-    for name, before in source.terms.items():
-        parts.append((before - adapted.terms[name]) / max(float(before.mean()), 1e-12))
-    gains = np.mean(parts, axis=0)
-    gain, error = float(gains.mean()), standard_error(gains, clusters(group))
+    labelled = _gain(
+        {LABELLED: (source.labelled, adapted.labelled)}, np.zeros(len(source.labelled), np.int64)
+    )
+    pairs = {name: (before, adapted.terms[name]) for name, before in source.terms.items()}
+    unlabelled = _gain(pairs, group)
     told = {
-        name: (float(before.mean()), float(adapted.terms[name].mean()))
-        for name, before in source.terms.items()
+        name: (float(before.mean()), float(after.mean()))
+        for name, (before, after) in {LABELLED: (source.labelled, adapted.labelled), **pairs}.items()
     }
     follows = (source.follows, adapted.follows)
-    better, reason = True, "the marks are better by more than chance"
+    better, reason = True, "the error in the recordings' look is smaller by more than chance"
     if adapted.follows > asked.follows:
         better, reason = False, "the network's points don't follow its pictures"
-    elif not gain > asked.errors * error:
-        better, reason = False, "the marks are not better by more than chance"
-    return Verdict(better, reason, gain, error, told, follows)
+    elif not labelled.share > asked.errors * labelled.error:
+        better, reason = False, "the error in the recordings' look is not smaller by more than chance"
+    elif unlabelled.share < -asked.errors * unlabelled.error:
+        better, reason = False, "the marks of the recordings are worse by more than chance"
+    return Verdict(better, reason, labelled, unlabelled, told, follows)
+
+
+def _gain(pairs: Mapping[str, tuple[FloatArray, FloatArray]], group: IntArray) -> Gain:
+    """Mean over names of (before - after) / mean before."""
+    parts = [(before - after) / max(float(before.mean()), 1e-12) for before, after in pairs.values()]
+    gains = np.mean(parts, axis=0)
+    return Gain(float(gains.mean()), standard_error(gains, clusters(group)))
 
 
 def clusters(group: IntArray) -> IntArray:

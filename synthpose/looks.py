@@ -22,10 +22,10 @@ def network_input(pictures: NDArray[np.uint8] | torch.Tensor, device: torch.devi
     """(n, h, w, 3) uint8 RGB -> (n, 3, h, w) float32 as ImageNet's networks expect, channels last."""
     from capbench.models.card import IMAGENET_MEAN, IMAGENET_STD
 
-    given = torch.as_tensor(pictures).to(device, non_blocking=True).float()
+    made = torch.as_tensor(pictures).to(device, torch.float32, non_blocking=True, copy=True)
     mean = 255 * torch.tensor(IMAGENET_MEAN, device=device)
     std = 255 * torch.tensor(IMAGENET_STD, device=device)
-    return ((given - mean) / std).permute(0, 3, 1, 2)
+    return made.sub_(mean).div_(std).permute(0, 3, 1, 2)
 
 
 def decoded(out: torch.Tensor | tuple[torch.Tensor, torch.Tensor], recipe: TrainRecipe) -> FloatArray:
@@ -67,6 +67,14 @@ def point_errors(
             errors.append(np.linalg.norm(points - batch.points[:, feed.columns], axis=-1))
             kept.append(batch.weight[:, feed.columns])
     return np.concatenate(errors), np.concatenate(kept)
+
+
+def by_picture(errors: FloatArray, weight: NDArray[np.float32]) -> FloatArray:
+    """(n,) mean error of a picture's points; NaN where none counts. As in ``by_group``, none is left out."""
+    errors = np.where(np.isfinite(errors), errors, np.nanmax(errors, initial=0.0))
+    used = weight > 0
+    total = np.where(used, errors, 0.0).sum(1)
+    return np.asarray(np.where(used.any(1), total / np.maximum(used.sum(1), 1), np.nan))
 
 
 def by_group(errors: FloatArray, weight: NDArray[np.float32], points: Skeleton) -> dict[str, float]:

@@ -185,11 +185,11 @@ def labels_of(
     return Labels(points, good.astype(float), facts)
 
 
-def marks_of(seen: Views, prior: Plausible) -> Marks:
+def marks_of(seen: Views, prior: Plausible, labelled: FloatArray) -> Marks:
     """The spread of a crop's views, and how strange its posture is; all points count, sure or not."""
     strange = prior.strangeness(seen.mean)
     strange = np.minimum(np.where(np.isfinite(strange), strange, STRANGEST), STRANGEST)
     blind = float(seen.blind(prior.skeleton).mean())
     spread = seen.spread
     follows = float(spread.mean()) / blind if blind > 0 else 1.0
-    return Marks({"views": np.asarray(spread.mean(1)), "posture": strange}, follows)
+    return Marks(labelled, {"views": np.asarray(spread.mean(1)), "posture": strange}, follows)

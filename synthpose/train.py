@@ -35,6 +35,7 @@ from cohorts.skeleton import Skeleton, skeleton
 from cohorts.store import sha256
 from synthpose import looks, schedule, surgery
 from synthpose.beside import Beside
+from synthpose.compiled import compiled
 from synthpose.feeding import Batch, Feed, Order, Source, Waiting, ahead, ahead_in_processes
 from synthpose.losses import cells_of, loss_of
 from synthpose.processes import World, autocast, threads, world_of
@@ -229,13 +230,16 @@ class _Training:
 
     def _wrapped(self) -> nn.Module:
         """The network as it is called: compiled and, with several processes, summing their gradients."""
-        model: Any = torch.compile(self.called) if self.recipe.machine.compile else self.called
+        recipe, model = self.recipe, self.called
+        if recipe.machine.compile:
+            size = recipe.network.input_size
+            model = compiled(model, size=size, precision=recipe.precision, device=self.world.device)
         if self.world.size > 1:
             from torch.nn.parallel import DistributedDataParallel
 
-            model = DistributedDataParallel(model)
-        wrapped: nn.Module = model
-        return wrapped
+            # norms use their own batch here and only the first process's are kept: no need to send them
+            model = DistributedDataParallel(model, broadcast_buffers=False)
+        return model
 
     def _resume(self) -> None:
         path = self.out / STATE

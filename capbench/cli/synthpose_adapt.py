@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from cohorts.values import FloatArray
     from synthpose.adapt import Adapted
     from synthpose.adaptation import Adaptation, Crops
-    from synthpose.feeding import Source
     from synthpose.fit_in_loop import Film, FitInLoop
+    from synthpose.shards import Shards
     from synthpose.train_recipe import TrainRecipe
 
 VIDEOS, PICTURES = (".mp4", ".avi", ".mov", ".mkv", ".webm"), (".jpg", ".jpeg", ".png")
-PRIOR = 2048  #: pictures that are made to learn what is plausible from, where none are at hand
+FEW = 2048  #: labelled pictures that are made where none are at hand
 APART = 0.3  #: of a frame's time, by which cameras' frames of one moment may differ
 
 
@@ -81,17 +81,11 @@ APART = 0.3  #: of a frame's time, by which cameras' frames of one moment may di
 @click.option("--samples", metavar="N", type=click.IntRange(min=1), help="Pictures trained on in a round.")
 @click.option("--seed", metavar="NUMBER", type=click.IntRange(min=0), help="Of every random choice.")
 @click.option(
-    "--plausible",
+    "--pictures",
     metavar="FOLDER",
     type=PathOption,
-    help="Pictures of capbench synthpose render, to learn from what a person's points can be. "
-    "Default: the training's own.",
-)
-@click.option(
-    "--labelled",
-    metavar="FOLDER",
-    type=PathOption,
-    help="Pictures of capbench synthpose render that are learnt beside. Default: none.",
+    help="Labelled pictures of capbench synthpose render: they say what a person's points can be, are learnt "
+    "in the recordings' look, and judge. Default: the training's own.",
 )
 @device_option
 @workers_option
@@ -109,8 +103,7 @@ def command(
     rounds: int | None,
     samples: int | None,
     seed: int | None,
-    plausible: Path | None,
-    labelled: Path | None,
+    pictures: Path | None,
     device: str,
     workers: int,
     as_json: bool,
@@ -119,11 +112,9 @@ def command(
     """Adapt a trained network to recordings that nobody labelled, or leave it as it is.
 
     A teacher, the average of the network so far, labels what it is sure of and what can be a person; the
-    network learns it from strongly changed pictures. Crops held out of it, looked at in several views, say
-    whether that helped by more than chance; if not, the weights come out as they were.
-
-    That rule sees no truth and can be wrong: on made pictures of a poor camera it kept what did harm
-    (docs/switches.md). Evaluate the source and what comes out before you use it.
+    network learns that, and labelled pictures made to look as the recordings do. Other labelled pictures, in
+    the look of recordings held out, say whether the error became smaller by more than chance; if not, the
+    weights come out as they were.
     """
     if bool(given) == (cohort is not None):
         raise click.UsageError("Give --from or --cohort.")
@@ -134,13 +125,16 @@ def command(
     need_torch()
     from cohorts.store import sha256
     from synthpose.adapt import adapt
+    from synthpose.feeding import Labelled
+    from synthpose.plausible import learned
     from synthpose.train import MODEL, load_trained
 
     folder = cards.run_folder(training)
     recipe, _ = load_trained(folder)
-    asked = _asked(settings, rounds=rounds, samples=samples, seed=seed, labelled=labelled)
-    beside = None if labelled is None else _shards(labelled)
-    prior = _prior(recipe, plausible, workers=workers, quiet=quiet)
+    asked = _asked(settings, rounds=rounds, samples=samples, seed=seed)
+    shards = _shards(recipe, pictures, workers=workers, quiet=quiet)
+    labelled = Labelled(shards)
+    prior = learned(labelled, recipe.points)
     with Progress(total=None, label="frames looked at", quiet=quiet) as progress:
         cutter = _Cutter(folder, device, fps, progress)
         if cohort is None:
@@ -157,10 +151,10 @@ def command(
         crops,
         output,
         prior=prior,
+        labelled=labelled,
+        labelled_hash=shards.data.digest,
         asked=asked,
         labeller=labeller,
-        labelled=None if beside is None else beside[0],
-        labelled_hash="" if beside is None else beside[1],
         device=device,
         told=told,
     )
@@ -171,14 +165,12 @@ def command(
         click.echo(_words(done, crops))
 
 
-def _asked(settings: Path | None, *, labelled: Path | None, **changes: Any) -> Adaptation:
+def _asked(settings: Path | None, **changes: Any) -> Adaptation:
     from cohorts.strict import read_strict
     from synthpose.adaptation import Adaptation
 
     base = Adaptation() if settings is None else read_strict(settings, Adaptation, what="adaptation")
     given = {name: value for name, value in changes.items() if value is not None}
-    if labelled is not None and not base.labelled:
-        given["labelled"] = 1.0
     return base.model_copy(update=given)
 
 
@@ -201,8 +193,9 @@ def _words(done: Adapted, crops: Crops) -> str:
     verdict = done.verdict
     pairs = [("in", str(done.folder)), ("crops", f"{len(crops):,}, {done.told['judged by']:,} to judge by")]
     pairs.append(("weights", f"{done.told['taken']}: {verdict.reason}"))
-    if verdict.gain is not None:
-        pairs.append(("gain", f"{verdict.gain:.1%} of the marks, standard error {verdict.error:.1%}"))
+    for words, gain in (("gain", verdict.labelled), ("gain of the marks", verdict.unlabelled)):
+        if gain is not None:
+            pairs.append((words, f"{gain.share:.1%}, standard error {gain.error:.1%}"))
     for name, (before, after) in verdict.marks.items():
         pairs.append((name, f"{before:.4g} before, {after:.4g} after"))
     if verdict.better:
@@ -213,34 +206,22 @@ def _words(done: Adapted, crops: Crops) -> str:
 # --- what is learnt from beside the recordings ----------------------------------------------------
 
 
-def _shards(folder: Path) -> tuple[Source, str]:
-    from synthpose.feeding import Labelled
-    from synthpose.shards import Shards
-
-    made = Shards(folder)
-    return Labelled(made), made.data.digest
-
-
-def _prior(recipe: TrainRecipe, folder: Path | None, *, workers: int, quiet: bool) -> Any:
-    """What is plausible, by the pictures in ``folder``, those that the training saw, or some made now."""
+def _shards(recipe: TrainRecipe, folder: Path | None, *, workers: int, quiet: bool) -> Shards:
+    """Labelled pictures: in ``folder``, those that the training saw, or some made now."""
     from capbench.cli.synthpose_data import pictures, pictures_folder
-    from synthpose.feeding import Labelled
-    from synthpose.plausible import learned
     from synthpose.shards import MANIFEST, Shards
 
     if folder is not None:
-        made = Shards(folder)
-    elif recipe.data is None:
+        return Shards(folder)
+    if recipe.data is None:
         raise CapbenchError(
-            f"Expected pictures to learn from what is plausible; {recipe.name} was trained on none of ours.",
-            fix="--plausible FOLDER, with pictures of capbench synthpose render",
+            f"Expected labelled pictures to judge by; {recipe.name} was trained on none of ours.",
+            fix="--pictures FOLDER, with pictures of capbench synthpose render",
         )
-    elif (own := pictures_folder(recipe)) and (own / MANIFEST).is_file():
-        made = Shards(own)
-    else:
-        few = recipe.model_copy(update={"pictures": PRIOR})
-        made = pictures(few, own.with_name(own.name + "-few"), workers=workers, quiet=quiet)
-    return learned(Labelled(made), recipe.points)
+    if (own := pictures_folder(recipe)) and (own / MANIFEST).is_file():
+        return Shards(own)
+    few = recipe.model_copy(update={"pictures": FEW})
+    return pictures(few, own.with_name(own.name + "-few"), workers=workers, quiet=quiet)
 
 
 # --- people cut out of recordings -----------------------------------------------------------------

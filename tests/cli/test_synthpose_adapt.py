@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,11 +20,9 @@ from capbench.models.card import read_card
 from capbench.models.predictor import Predicted
 from cohorts.camera import Camera
 from cohorts.errors import CapbenchError
-from cohorts.skeleton import skeleton
 from synthpose import video
 from synthpose.adapt import ADAPTATION
 from synthpose.adaptation import Crops
-from synthpose.plausible import learned
 from synthpose.train import MODEL, train
 
 
@@ -71,11 +70,23 @@ def home(tmp_path_factory):
     return folder
 
 
+class Drawn:
+    """Labelled pictures, as shards have them."""
+
+    data = SimpleNamespace(digest="toy")
+    people = ToyPeople(200)
+
+    def __len__(self):
+        return len(self.people)
+
+    def labelled(self, numbers):
+        return self.people.batch(numbers)
+
+
 @pytest.fixture
 def sees(monkeypatch):
     monkeypatch.setattr("capbench.models.registry.open_model", lambda path, **_: Spot(read_card(path)))
-    prior = learned(ToyPeople(200), skeleton("coco-17"))
-    monkeypatch.setattr(adapting, "_prior", lambda *_, **__: prior)
+    monkeypatch.setattr(adapting, "_shards", lambda *_, **__: Drawn())
 
 
 def cutter(home, fps=5.0):
@@ -177,12 +188,11 @@ def test_spots_teach_nothing_and_the_weights_stay(home, sees, tmp_path) -> None:
 
 def test_what_was_asked_is_what_is_done(tmp_path) -> None:
     (tmp_path / "how.yaml").write_text("rounds: 5\nsure: 0.4\n")
-    asked = adapting._asked(tmp_path / "how.yaml", rounds=None, samples=99, seed=None, labelled=None)
-    assert (asked.rounds, asked.sure, asked.samples, asked.labelled) == (5, 0.4, 99, 0.0)
-    assert adapting._asked(None, labelled=tmp_path).labelled == 1.0
+    asked = adapting._asked(tmp_path / "how.yaml", rounds=None, samples=99, seed=None)
+    assert (asked.rounds, asked.sure, asked.samples, asked.labelled) == (5, 0.4, 99, 1.0)
     (tmp_path / "how.yaml").write_text("round: 5\n")
     with pytest.raises(CapbenchError, match="rounds"):
-        adapting._asked(tmp_path / "how.yaml", labelled=None)
+        adapting._asked(tmp_path / "how.yaml")
 
 
 def test_wrong_use_is_refused(home) -> None:

@@ -85,7 +85,7 @@ def test_a_blind_network_follows_nothing() -> None:
     assert spread.mean() > 0.03
     assert blind == pytest.approx(spread, rel=1e-6)
     prior = learned(ToyPeople(200), COCO)
-    assert marks_of(seen, prior).follows == pytest.approx(1.0)
+    assert marks_of(seen, prior, np.ones(3)).follows == pytest.approx(1.0)
     again = view(Constant(len(COCO)), recipe, pictures, views=4, weak=weak, seed=0)
     assert np.array_equal(again.points, seen.points)
 
@@ -131,33 +131,55 @@ def test_the_standard_error_is_of_clusters() -> None:
     assert not set(few[:20]) & set(few[20:])
 
 
-def marks(views, posture, follows=0.1):
-    return Marks({"views": np.asarray(views, float), "posture": np.asarray(posture, float)}, follows)
+BASE = np.random.default_rng(1).uniform(0.8, 1.2, 40)
+BEFORE = 4 * BASE, 0.02 * BASE, 3 * BASE  #: error on labelled pictures, spread of views, posture
+
+
+def decided(labelled, views, posture, *, follows=0.1, errors=2.0):
+    """The verdict on a network whose numbers are so many times those of before."""
+    before, after = (
+        Marks(error, {"views": spread, "posture": strange}, follows)
+        for error, spread, strange in (
+            BEFORE,
+            tuple(by * was for by, was in zip((labelled, views, posture), BEFORE, strict=True)),
+        )
+    )
+    return decide(before, after, np.repeat(np.arange(10), 4), Adaptation(errors=errors))
 
 
 def test_it_is_taken_only_where_better_by_more_than_chance() -> None:
-    random = np.random.default_rng(1)
-    group, asked = np.repeat(np.arange(10), 4), Adaptation(errors=2.0)
-    base = random.uniform(0.8, 1.2, 40)
-    before = marks(0.02 * base, 3 * base)
-    better = decide(before, marks(0.015 * base, 3 * base), group, asked)
+    better = decided(0.9, 1.0, 1.0)
     assert better.better
-    assert better.gain == pytest.approx(np.mean([0.25, 0.0]), abs=0.01)
-    assert better.marks["views"] == pytest.approx((0.02 * base.mean(), 0.015 * base.mean()))
-    assert not decide(before, before, group, asked).better
-    # one mark better, the other worse by more
-    assert not decide(before, marks(0.015 * base, 3.9 * base), group, asked).better
-    # better on the whole, by less than two standard errors: one video of ten says it
-    one = np.where(group == 3, 0.5, 1.0)
-    chance = decide(before, marks(0.02 * base * one, 3 * base), group, asked)
-    assert chance.gain > 0
+    assert better.labelled.share == pytest.approx(0.1)
+    # by pictures made one after the other, in ten runs
+    runs = (0.1 * BASE / BASE.mean()).reshape(10, 4).mean(1)
+    assert better.labelled.error == pytest.approx(runs.std(ddof=1) / np.sqrt(10))
+    assert better.marks["views"] == pytest.approx((0.02 * BASE.mean(), 0.02 * BASE.mean()))
+    assert not decided(1.0, 1.0, 1.0).better
+    # smaller on the whole, by less than two standard errors: four pictures of forty say it
+    one = np.where(np.arange(40) // 4 == 3, 0.5, 1.0)
+    chance = decided(one, 1.0, 1.0)
+    assert chance.labelled.share > 0
     assert not chance.better
-    assert (
-        decide(before, marks(0.02 * base * one, 3 * base), group, Adaptation(errors=1.0)).gain == chance.gain
-    )
-    blind = decide(before, marks(0.01 * base, 1 * base, follows=0.9), group, asked)
+    blind = decided(0.8, 0.5, 0.5, follows=0.9)
     assert not blind.better
     assert "follow" in blind.reason
+
+
+def test_agreeing_with_itself_is_no_reason_to_take_it() -> None:
+    surer = decided(1.1, 0.5, 0.8)
+    assert surer.unlabelled.share == pytest.approx(np.mean([0.5, 0.2]))
+    assert surer.unlabelled.share > 5 * surer.unlabelled.error
+    assert not surer.better
+    assert "error" in surer.reason
+
+
+def test_marks_that_get_worse_speak_against_it() -> None:
+    worse = decided(0.9, 1.3, 1.1)
+    assert worse.labelled.share > 0
+    assert not worse.better
+    assert "marks" in worse.reason
+    assert decided(0.9, 1.3, 0.6).better  # one is worse, the other better by more
 
 
 def test_whole_groups_are_held_out() -> None:
@@ -215,12 +237,14 @@ def pixels(folder, people, pictures):
 
 
 QUICK = {"rate": 0.3, "ema": 0.95, "spread": 0.05}
+#: pictures of the first domain whose points are known
+KNOWN = {"labelled": ToyPeople(120, seed=4), "labelled_hash": "toy"}
 
 
 @pytest.mark.truth("points that the pictures were made from, of people not adapted to")
 def test_adaptation_to_another_domain_lowers_the_true_error(source, prior, crops, tmp_path) -> None:
     asked = Adaptation(rounds=3, samples=320, **QUICK)
-    done = adapt(source, crops, tmp_path / "out", prior=prior, asked=asked)
+    done = adapt(source, crops, tmp_path / "out", prior=prior, **KNOWN, asked=asked)
     people = ToyPeople(64, seed=8)
     before, after = (pixels(f, people, paler(people.pictures)) for f in (source, tmp_path / "out"))
     assert before > 1.5 * pixels(source, people, people.pictures)  # the domains do differ
@@ -232,11 +256,17 @@ def test_adaptation_to_another_domain_lowers_the_true_error(source, prior, crops
     assert [line["step"] for line in read_log(tmp_path / "out" / "log.jsonl")] == [1, 2, 3]
     # asked again it says the same, and trains nothing
     again = adapt(
-        source, crops, tmp_path / "out", prior=prior, asked=asked, told=lambda _: pytest.fail("trains")
+        source,
+        crops,
+        tmp_path / "out",
+        prior=prior,
+        **KNOWN,
+        asked=asked,
+        told=lambda _: pytest.fail("trains"),
     )
     assert again.verdict == done.verdict
     with pytest.raises(CapbenchError, match="another asked"):
-        adapt(source, crops, tmp_path / "out", prior=prior, asked=Adaptation(rounds=1, **QUICK))
+        adapt(source, crops, tmp_path / "out", prior=prior, **KNOWN, asked=Adaptation(rounds=1, **QUICK))
 
 
 def as_it_was(source, out):
@@ -247,7 +277,9 @@ def as_it_was(source, out):
 
 def test_noise_teaches_nothing(source, prior, crops, tmp_path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, crops.pictures.shape, np.uint8)
-    done = adapt(source, Crops(noise, crops.group), tmp_path / "out", prior=prior, asked=Adaptation(**QUICK))
+    done = adapt(
+        source, Crops(noise, crops.group), tmp_path / "out", prior=prior, **KNOWN, asked=Adaptation(**QUICK)
+    )
     assert not done.verdict.better
     assert "too few" in done.verdict.reason
     assert as_it_was(source, tmp_path / "out")
@@ -285,11 +317,12 @@ def test_a_network_gone_blind_is_not_taken_though_its_marks_are_better(
         Crops(noise, crops.group),
         tmp_path / "out",
         prior=prior,
+        **KNOWN,
         asked=asked,
         labeller=Stubborn(points),
     )
     verdict = done.verdict
-    assert verdict.gain > 2 * verdict.error
+    assert verdict.unlabelled.share > 2 * verdict.unlabelled.error
     assert verdict.follows[1] > 0.9
     assert not verdict.better
     assert as_it_was(source, tmp_path / "out")
@@ -301,7 +334,7 @@ class Killed(Exception):
 
 def test_it_goes_on_from_a_kill_to_the_same_weights(source, prior, crops, tmp_path) -> None:
     asked = Adaptation(rounds=2, samples=64, **QUICK)
-    whole = adapt(source, crops, tmp_path / "whole", prior=prior, asked=asked)
+    whole = adapt(source, crops, tmp_path / "whole", prior=prior, **KNOWN, asked=asked)
     for moment in (1, 3):
         heard = []
 
@@ -311,9 +344,9 @@ def test_it_goes_on_from_a_kill_to_the_same_weights(source, prior, crops, tmp_pa
                 raise Killed
 
         with pytest.raises(Killed):
-            adapt(source, crops, tmp_path / "cut", prior=prior, asked=asked, told=stop)
+            adapt(source, crops, tmp_path / "cut", prior=prior, **KNOWN, asked=asked, told=stop)
         assert not (tmp_path / "cut" / ADAPTATION).exists()
-    done = adapt(source, crops, tmp_path / "cut", prior=prior, asked=asked)
+    done = adapt(source, crops, tmp_path / "cut", prior=prior, **KNOWN, asked=asked)
     assert done.told == whole.told
     for name in ("round-01", "round-02", "."):
         assert (tmp_path / "cut" / name / MODEL).read_bytes() == (
@@ -321,34 +354,54 @@ def test_it_goes_on_from_a_kill_to_the_same_weights(source, prior, crops, tmp_pa
         ).read_bytes()
 
 
-def test_labelled_pictures_can_be_mixed_in(source, prior, crops, tmp_path) -> None:
-    people = ToyPeople(40, seed=9)
-    taken = []
+class Watched:
+    """Labelled pictures that note which of them were looked at."""
 
-    class Watched:
-        skeleton = people.skeleton
+    def __init__(self, people):
+        self.people, self.taken = people, []
+        self.skeleton = people.skeleton
 
-        def __len__(self):
-            return len(people)
+    def __len__(self):
+        return len(self.people)
 
-        def batch(self, numbers):
-            taken.extend(numbers.tolist())
-            return people.batch(numbers)
+    def batch(self, numbers):
+        self.taken.extend(numbers.tolist())
+        return self.people.batch(numbers)
 
+
+def test_labelled_pictures_are_mixed_in_and_others_judge(source, prior, crops, tmp_path) -> None:
+    seen = Watched(ToyPeople(40, seed=9))
+    given = {"prior": prior, "labelled": seen, "labelled_hash": "x"}
     asked = Adaptation(rounds=1, samples=160, labelled=1.0, **QUICK)
-    adapt(source, crops, tmp_path / "a", prior=prior, asked=asked, labelled=Watched(), labelled_hash="x")
-    assert 60 < len(taken) < 100  # half of 160
-    before = len(taken)
+    done = adapt(source, crops, tmp_path / "a", asked=asked, **given)
+    learnt, judged = ([n for n in seen.taken if (n < 32) == kind] for kind in (True, False))
+    assert 60 < len(learnt) - 32 < 100  # half of 160
+    assert sorted(judged) == sorted([*range(32, 40)] * 3)  # for their look, and by both networks
+    before, after = done.verdict.marks["error in their look, px"]
+    assert done.verdict.labelled.share == pytest.approx(1 - after / before)
+    seen.taken.clear()
     off = asked.model_copy(update={"labelled": 0.0})
-    adapt(source, crops, tmp_path / "b", prior=prior, asked=off, labelled=Watched(), labelled_hash="x")
-    assert len(taken) == before
+    adapt(source, crops, tmp_path / "b", asked=off, **given)
+    assert sorted(seen.taken) == sorted([*range(32), *[*range(32, 40)] * 3])
+    with pytest.raises(CapbenchError, match="labelled pictures"):
+        adapt(source, crops, tmp_path / "c", **{**given, "labelled": ToyPeople(1)})
+
+
+@pytest.mark.truth("points that the pictures were made from, of people not adapted to")
+def test_the_error_it_is_judged_by_is_that_of_the_crops(source, prior, crops, tmp_path) -> None:
+    asked = Adaptation(rounds=1, samples=8, **QUICK)
+    marks = adapt(source, crops, tmp_path / "out", prior=prior, **KNOWN, asked=asked).verdict.marks
+    told = marks["error in their look, px"][0]
+    people = ToyPeople(64, seed=8)
+    assert told == pytest.approx(pixels(source, people, paler(people.pictures)), rel=0.15)
+    assert told > 1.4 * pixels(source, people, people.pictures)
 
 
 def test_what_does_not_fit_is_refused(source, prior, crops, tmp_path) -> None:
     small = Crops(crops.pictures[:, :32], crops.group)
     with pytest.raises(CapbenchError, match="64 x 64"):
-        adapt(source, small, tmp_path / "out", prior=prior)
+        adapt(source, small, tmp_path / "out", prior=prior, **KNOWN)
     other = learned(ToyPeople(200), skeleton("synthpose-52"))
     with pytest.raises(CapbenchError, match="prior of coco-17"):
-        adapt(source, crops, tmp_path / "out", prior=other)
+        adapt(source, crops, tmp_path / "out", prior=other, **KNOWN)
     assert not (tmp_path / "out").exists()
