@@ -237,8 +237,7 @@ class _Training:
         if self.world.size > 1:
             from torch.nn.parallel import DistributedDataParallel
 
-            # norms use their own batch here and only the first process's are kept: no need to send them
-            model = DistributedDataParallel(model, broadcast_buffers=False)
+            model = DistributedDataParallel(model)
         return model
 
     def _resume(self) -> None:

@@ -11,7 +11,17 @@ ROOT = Path(__file__).parent.parent
 #: a room may import itself and the rooms before it; what else is in capbench is left to its own issues
 ORDER = ("metrics", "cohorts", "capbench.biomech", "capbench.vision", "capbench.models", "synthpose")
 #: modules of synthpose that train or export, and may need torch; whatever makes people and pictures may not
-TRAINING = {"export", "feeding", "looks", "losses", "onnx_export", "render_torch", "schedule", "train"} | {
+TRAINING = {
+    "compiled",
+    "export",
+    "feeding",
+    "looks",
+    "losses",
+    "onnx_export",
+    "render_torch",
+    "schedule",
+    "train",
+} | {
     "beside",
     "cells",
     "distill",
@@ -21,7 +31,7 @@ TRAINING = {"export", "feeding", "looks", "losses", "onnx_export", "render_torch
     "vitpose_export",
 }
 #: of these, the ones that only trainings import, so that torch may stand at their top
-TORCH_AT_TOP = {"cells", "distill", "looks", "losses", "teacher", "train", "training_state"}
+TORCH_AT_TOP = {"cells", "compiled", "distill", "looks", "losses", "teacher", "train", "training_state"}
 HEAVY = {"torch", "opensim", "cv2", "matplotlib", "pandas", "transformers", "onnxruntime", "ezc3d", "pyarrow"}
 
 
