@@ -36,6 +36,7 @@ from capbench.biomech.solve import solve
 from capbench.run import scoring
 from capbench.run.truths import read_truths
 from cohorts.bounded import write_text
+from cohorts.errors import CapbenchError
 from cohorts.formats import native_npz, trc
 from cohorts.recording import Keypoints, Markers, Motion
 from cohorts.store import open_cohort
@@ -88,6 +89,10 @@ def spreads(path: Path) -> Spreads:
 
 def by_variance(model: Model, markers: Markers, spread: Spreads) -> Motion:
     """Points weigh by how sure the model says it is of them."""
+    if not spread:
+        raise CapbenchError(
+            "Expected keypoints with covariances, got some without.", fix="leave 'by variance' out (--only)"
+        )
     weights = {name: 1 / spread[name] for name in markers.names if name in spread}
     mean = float(np.mean(list(weights.values())))
     return solve(model, markers, weights={name: w / mean for name, w in weights.items()}).motion
@@ -176,4 +181,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except CapbenchError as error:
+        raise SystemExit(str(error)) from None

@@ -46,7 +46,7 @@ def _gradient(model: nn.Module, net: nn.Module, pictures: Tensor, precision: str
     with autocast(precision, pictures.device):
         answer = model(pictures)
     parts = [(part.float() * _weighing(part)).sum() for part in _tensors(answer)]
-    torch.stack(parts).sum().backward()  # type: ignore[no-untyped-call]
+    torch.stack(parts).sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it so
     learnt = [p for p in net.parameters() if p.requires_grad]
     made = [torch.zeros_like(p) if p.grad is None else p.grad for p in learnt]
     net.zero_grad(set_to_none=True)

@@ -11,7 +11,7 @@ from capbench.models.card import Input
 from capbench.models.topdown import normalised
 from cohorts.skeleton import skeleton
 from synthpose.feeding import Feed, Order
-from synthpose.looks import by_group, decoded, network_input, point_errors
+from synthpose.looks import by_group, by_picture, decoded, network_input, point_errors
 from synthpose.losses import cells_of, squares
 
 CPU = torch.device("cpu")
@@ -85,3 +85,11 @@ def test_errors_are_those_of_the_recipe_s_points_on_plain_pictures() -> None:
         found = decoded(net.eval()(network_input(data.pictures[4:], CPU)), recipe)
     np.testing.assert_allclose(errors, np.linalg.norm(found - data.points[4:, :17], axis=-1), rtol=1e-4)
     assert weight.shape == (16, 17)
+
+
+@pytest.mark.truth("by hand")
+def test_a_picture_s_error_is_the_mean_of_the_points_that_count() -> None:
+    errors = np.array([[1.0, 3.0, 9.0], [2.0, np.nan, 4.0], [5.0, 5.0, 5.0]])
+    weight = np.array([[1, 0.5, 0], [1, 1, 0], [0, 0, 0]], np.float32)
+    # a point that was not given counts as the largest error of all, 9
+    assert by_picture(errors, weight) == pytest.approx([2.0, 5.5, np.nan], nan_ok=True)
