@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from cohorts.bounded import replacing
 from cohorts.errors import CapbenchError
 from cohorts.skeleton import Skeleton, skeleton
 
@@ -80,26 +81,31 @@ class Held:
 def held(source: Source, file: Path | None = None) -> Held:
     """Everything of a source, read from its first picture to its last.
 
-    With ``file`` the pictures are unpacked into that .npy, which several processes share.
+    With ``file`` the pictures are unpacked into that .npy, which several processes share; one that is there
+    is replaced, and who reads it goes on with the old one.
     """
+    if file is None:
+        return _read(source, lambda shape: np.empty(shape, np.uint8))
+    with replacing(file, overwrite=True) as path:
+        found = _read(source, lambda shape: np.lib.format.open_memmap(path, "w+", np.uint8, shape))
+    return _mapped(found.skeleton, found.points, found.visible, file)
+
+
+def _read(source: Source, room: Callable[[tuple[int, ...]], NDArray[np.uint8]]) -> Held:
     points, visible = [], []
     pictures: NDArray[np.uint8] | None = None
     for k in range(0, len(source), 256):
         some, at, seen = source.batch(np.arange(k, min(k + 256, len(source))))
         if pictures is None:
-            shape = (len(source), *some.shape[1:])
-            pictures = np.empty(shape, np.uint8) if file is None else _new_file(file, shape)
+            pictures = room((len(source), *some.shape[1:]))
         pictures[k : k + len(some)] = some
         points.append(at.astype(np.float32))
         visible.append(seen)
     if pictures is None:
         raise CapbenchError("Expected pictures to train on, got none.")
-    return Held(source.skeleton, pictures, np.concatenate(points), np.concatenate(visible), file)
-
-
-def _new_file(file: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    made: NDArray[np.uint8] = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
-    return made
+    if isinstance(pictures, np.memmap):
+        pictures.flush()
+    return Held(source.skeleton, pictures, np.concatenate(points), np.concatenate(visible))
 
 
 def _mapped(skeleton: Skeleton, points: NDArray[np.float32], visible: NDArray[Any], file: Path) -> Held:
@@ -268,13 +274,17 @@ def ahead_in_processes(feed: Feed, steps: range, *, workers: int, depth: int) ->
         num_workers=workers,
         prefetch_factor=max(1, depth // workers),
         multiprocessing_context="spawn",
-        collate_fn=_as_is,
+        collate_fn=_shared,
     )
-    yield from loader
+    for made in loader:
+        yield Batch(*(part.numpy() for part in made))
 
 
-def _as_is(batch: Any) -> Any:
-    return batch
+def _shared(batch: Batch) -> Any:
+    """As tensors, which a worker hands over in shared memory; arrays would be sent through a pipe."""
+    import torch
+
+    return tuple(torch.from_numpy(np.ascontiguousarray(part)) for part in batch)
 
 
 @dataclass

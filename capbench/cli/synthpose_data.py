@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from synthpose.shards import Shards
     from synthpose.train_recipe import Mixture, TrainRecipe
 
+UNPACKED = "unpacked.npy"  #: pictures as worker processes read them
 HELD = 2 << 30  #: bytes of decoded pictures up to which all are kept in memory
 TRIED = 6.0  #: seconds that training is tried for, to tell how long it will take
 
@@ -149,12 +150,12 @@ def gathered(
             raise unknown_name(f"source of {recipe.name}", name, known)
     if not recipe.sources:
         made = pictures(recipe, folder, workers=workers, quiet=quiet)
-        return Gathered(_loaded(made), None, made.data.digest)
+        return Gathered(_loaded(made, recipe), None, made.data.digest)
     parts, hashes, held_out = [], {}, None
     for name, how in recipe.sources.items():
         if how.kind == "made":
             made = pictures(recipe, folder, workers=workers, quiet=quiet)
-            source, hashes[name] = _loaded(made), made.data.digest
+            source, hashes[name] = _loaded(made, recipe), made.data.digest
             if shots := min(recipe.checks.shots, len(source) - 1):
                 held_out = Span(source, len(source) - shots, len(source))
                 source = Span(source, 0, len(source) - shots)
@@ -189,12 +190,17 @@ def _annotated(
     return source, sha256(annotations)
 
 
-def _loaded(made: Shards) -> Source:
-    """Pictures in memory where that is not much, else decoded as they are asked for."""
+def _loaded(made: Shards, recipe: TrainRecipe) -> Source:
+    """Pictures in memory where that is not much, else decoded as they are asked for.
+
+    Worker processes share them: unpacked into a file beside them.
+    """
     from synthpose.feeding import Labelled, held
 
     width, height = made.data.size
     source = Labelled(made)
+    if recipe.machine.processes and recipe.machine.workers:
+        return held(source, made.folder / UNPACKED)
     return held(source) if 3 * width * height * len(made) <= HELD else source
 
 

@@ -35,7 +35,7 @@ def written(folder, text):
 
 
 def test_every_recipe_that_comes_along_is_whole() -> None:
-    assert set(recipe_names()) == {"tiny-cpu", "mini-cpu", "small-gpu", "paper-vitb"}
+    assert set(recipe_names()) == {"tiny-cpu", "mini-cpu", "mini-gpu", "small-gpu", "paper-vitb"}
     for name in recipe_names():
         for phase in phases(name):
             made = read_recipe(name, phase)
@@ -74,15 +74,16 @@ def test_the_published_recipe() -> None:
     assert (made.codec.decoding, made.codec.kernel) == ("udp", 11)
 
 
-def test_dense_and_control_of_the_mini_models_differ_in_their_points_only() -> None:
+@pytest.mark.parametrize("name", ["mini-cpu", "mini-gpu"])
+def test_dense_and_control_of_the_mini_models_differ_in_their_points_only(name) -> None:
     """What makes the comparison fair: the same start, steps, pictures and rates."""
-    dense, control = read_recipe("mini-cpu", "dense"), read_recipe("mini-cpu", "control")
+    dense, control = read_recipe(name, "dense"), read_recipe(name, "control")
     assert dense.start == control.start == "sparse"
     a, b = (r.model_dump(exclude={"name", "skeleton"}) for r in (dense, control))
     assert a == b
     assert (dense.skeleton, control.skeleton) == ("synthpose-52", "coco-17")
-    sparse, scratch = read_recipe("mini-cpu", "sparse"), read_recipe("mini-cpu", "scratch")
-    fine = read_recipe("mini-cpu", "scratch-fine")
+    sparse, scratch = read_recipe(name, "sparse"), read_recipe(name, "scratch")
+    fine = read_recipe(name, "scratch-fine")
     assert (scratch.start, fine.start) == (None, "scratch")
     apart = {"name", "skeleton", "start"}
     assert scratch.model_dump(exclude=apart) == sparse.model_dump(exclude=apart)

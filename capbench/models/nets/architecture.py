@@ -120,6 +120,7 @@ BACKBONES: dict[str, Backbone] = {
     "vit-large": ViTSize(width=1024, depth=24, heads=16),
     "vit-huge": ViTSize(width=1280, depth=32, heads=16),
     "fpn-mini": FPNSize(width=64),
+    "fpn-small": FPNSize(width=80, stem=24, stages=(48, 96, 144, 192)),
 }  #: name -> size; ViTPose-small has 12 heads where DeiT-small has 6
 HEADS = {"conv": HeadSize(points=1), "deconv": HeadSize(points=1, deconv=(256, 256))} | {
     "simple": HeadSize(points=1, final_kernel=3, upsample=4)
