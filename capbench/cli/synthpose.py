@@ -103,9 +103,8 @@ def _pictures_row(recipe: TrainRecipe, workers: int) -> dict[str, Any]:
     assert recipe.data is not None
     told = plan(recipe.data, count=recipe.pictures, workers=workers)
     seconds = 3600 * told.hours
-    return _plan_row(
-        "pictures", "", told.pictures, told.gigabytes, told.pictures / seconds, round(seconds, 1)
-    )
+    size = told.gigabytes + data_of.unpacked_bytes(recipe) / 1e9
+    return _plan_row("pictures", "", told.pictures, size, told.pictures / seconds, round(seconds, 1))
 
 
 def _plan_row(

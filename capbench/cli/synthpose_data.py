@@ -199,9 +199,17 @@ def _loaded(made: Shards, recipe: TrainRecipe) -> Source:
 
     width, height = made.data.size
     source = Labelled(made)
-    if recipe.machine.processes and recipe.machine.workers:
+    if unpacked_bytes(recipe):
         return held(source, made.folder / UNPACKED)
     return held(source) if 3 * width * height * len(made) <= HELD else source
+
+
+def unpacked_bytes(recipe: TrainRecipe) -> int:
+    """What the pictures that it makes take unpacked, as worker processes read them; 0 without such."""
+    if recipe.data is None or not (recipe.machine.processes and recipe.machine.workers):
+        return 0
+    width, height = recipe.data.size
+    return 3 * width * height * recipe.pictures
 
 
 @dataclass(frozen=True)

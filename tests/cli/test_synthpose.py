@@ -1,6 +1,7 @@
 """``capbench synthpose``: from a recipe to a model that capbench evaluates, and what it says of itself."""
 
 import json
+import pickle
 import shutil
 
 import numpy as np
@@ -103,6 +104,29 @@ def test_plan_counts_pictures_once_and_every_sample(recipe, monkeypatch) -> None
     assert [row["seconds"] for row in rows[1:]] == [3.0, 1.5]
     text = run("plan", recipe, "--phase", "dense", "--samples", 3200, "--workers", 1)[1]
     assert "3,200" in text and "1:40" in text and "sparse" not in text
+
+
+@pytest.mark.truth("arithmetic")
+def test_worker_processes_read_pictures_unpacked_beside_them(home, recipe, monkeypatch) -> None:
+    alone = read_recipe(recipe, "dense")
+    machine = alone.machine.model_copy(update={"processes": True, "workers": 2})
+    several = alone.model_copy(update={"machine": machine})
+    held, shared = (
+        gathered(one, home / "unpacked", {}, workers=1, quiet=True).source for one in (alone, several)
+    )
+    assert held.file is None and shared.file == home / "unpacked" / "unpacked.npy"
+    for mine, theirs in zip(held.batch(np.arange(16)), shared.batch(np.arange(16)), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert len(pickle.dumps(shared)) < held.pictures.nbytes / 8  # a worker gets the file's name
+    content = yaml.safe_load(recipe.read_text())
+    content["recipe"]["machine"] = {"processes": True, "workers": 2}
+    (home / "several.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    monkeypatch.setattr(synthpose_data, "training_speed", lambda *_, **__: 32.0)
+    once, both = (
+        json.loads(run("plan", path, "--workers", 1, "--json")[1])["rows"][0]["GB"]
+        for path in (recipe, home / "several.yaml")
+    )
+    assert both - once == pytest.approx(shared.file.stat().st_size / 1e9, rel=0.01)
 
 
 def test_epochs_of_unknown_pictures_are_not_counted() -> None:
