@@ -280,8 +280,8 @@ def ahead_in_processes(feed: Feed, steps: range, *, workers: int, depth: int) ->
         yield Batch(*(part.numpy() for part in made))
 
 
-def _shared(batch: Batch) -> Any:
-    """As tensors, which a worker hands over in shared memory; arrays would be sent through a pipe."""
+def _shared(batch: Any) -> Any:
+    """A batch as tensors, which a worker hands over in shared memory; arrays would go through a pipe."""
     import torch
 
     return tuple(torch.from_numpy(np.ascontiguousarray(part)) for part in batch)
