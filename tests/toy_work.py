@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from capbench.run.store import Store
 from capbench.run.units import Unit, UnitError, pack, unpack
 from cohorts.errors import CapbenchError, EnvironmentFault, RefusedError
 
@@ -33,6 +34,9 @@ def work(unit: Unit, context: dict[str, Any], inputs: Mapping[str, bytes]) -> by
     if unit.stage == "draw":
         seed = unit.params["seed"]
         return pack({"x": np.random.default_rng(seed).normal(size=unit.params.get("n", 50))}, {"seed": seed})
+    if unit.params["how"] == "keep and die":
+        Store(Path(context["units"])).put(unit.key, pack({}, "kept"))
+        os._exit(9)
     misbehave(unit.params["how"], context, first=_first_time(unit, context))
     return pack({}, "survived")
 

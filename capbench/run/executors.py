@@ -135,7 +135,7 @@ def run_units(
     fresh : compute what the store holds too, and replace it
     """
     agenda = Agenda(units, store, fresh=fresh)
-    desk = Desk(agenda, store, told=told, workers=max(workers, 1), overwrite=fresh)
+    desk = Desk(agenda, store, told=told, workers=max(workers, 1))
     context = json.loads(json.dumps(shared))  # what the stages see must not depend on the executor
     setup = Setup(work, context, str(store.root.absolute()), threads, fresh)
     limits = limits or Limits()
@@ -160,14 +160,11 @@ def run_units(
 class Desk:
     """Where reports come in: what each means for its unit, and for the run."""
 
-    def __init__(
-        self, agenda: Agenda, store: Store, *, told: Told | None, workers: int, overwrite: bool
-    ) -> None:
+    def __init__(self, agenda: Agenda, store: Store, *, told: Told | None, workers: int) -> None:
         self.agenda = agenda
         self.store = store
         self.workers = workers
         self._told = told
-        self._overwrite = overwrite
         self._losses: dict[str, list[Failed]] = defaultdict(list)
         self._starts = 0
         self._estimates = Estimates.of((unit.stage for unit in agenda.units.values()), store)
@@ -207,7 +204,8 @@ class Desk:
         own = all(loss.kind in ("hung", "memory", "crashed") for loss in losses)
         final = Failed(unit.blame if own else "environment", failed.kind, f"{failed.reason} ({TRIES} times)")
         if final.fault != "environment":
-            self.store.put(unit.key, final, overwrite=self._overwrite)
+            # a lost worker may have kept an output on its way out, from which nothing was computed yet
+            self.store.put(unit.key, final, overwrite=True)
         self._settle(unit, final)
 
     def _settle(self, unit: Unit, failed: Failed | None) -> None:

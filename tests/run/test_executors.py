@@ -211,6 +211,16 @@ def test_the_others_are_none_the_worse(misbehaved) -> None:
     assert all(isinstance(misbehaved.first[unit], bytes) for unit in draws(3))
 
 
+def test_what_a_lost_worker_kept_is_not_taken_for_its_output(tmp_path, shared) -> None:
+    """Else a run says that the unit failed, and the same run again that it did not."""
+    store, unit = Store(tmp_path / "units"), bad("keep and die", blame="model")
+    context = {**shared, "units": str(tmp_path / "units")}
+    first, again = (run_units([unit], WORK, store, shared=context, workers=1) for _ in range(2))
+    assert first[unit] == again[unit] == store.get(unit.key)
+    assert (first[unit].fault, first[unit].kind) == ("model", "crashed")
+    assert begun(shared)[unit.key] == 2  # tried twice, then replayed
+
+
 def test_a_stage_must_return_bytes(store) -> None:
     unit = Unit("x", "x", blame="model")
     outcomes = run_units([unit], "toy_work:wrong_type", store, workers=1)
