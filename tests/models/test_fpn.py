@@ -11,6 +11,7 @@ from small_models import card_for, in_folder
 from capbench.models.card import Codec
 from capbench.models.checkpoint import write_safetensors
 from capbench.models.nets.architecture import (
+    BACKBONES,
     FPNSize,
     architecture,
     architecture_of,
@@ -44,11 +45,13 @@ def counted(size, points):
 
 @pytest.mark.truth("closed form")
 @pytest.mark.parametrize("points", [17, 52])
-def test_fpn_mini_is_as_large_as_its_definition_says(points) -> None:
-    net = architecture("fpn-mini", points=points, input_size=(96, 128)).build()
+@pytest.mark.parametrize(("name", "millions"), [("fpn-mini", 0.97), ("fpn-small", 2.15)])
+def test_a_pyramid_is_as_large_as_its_definition_says(name, millions, points) -> None:
+    net = architecture(name, points=points, input_size=(96, 128)).build()
     total = sum(parameter.numel() for parameter in net.parameters())
-    assert total == counted(FPNSize(width=64), points)
-    assert 0.9e6 < total < 1.0e6
+    size = BACKBONES[name]
+    assert isinstance(size, FPNSize) and total == counted(size, points)
+    assert total == pytest.approx(1e6 * millions, rel=0.01)
 
 
 def test_maps_are_a_quarter_of_the_picture() -> None:
